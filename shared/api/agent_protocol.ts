@@ -1,0 +1,193 @@
+/**
+ * What agents and the control plane say to each other. Every call but `enroll` and `jwks` carries an access
+ * token and a DPoP proof (RFC 9449) by the agent's signing key with the newest server nonce.
+ */
+import { z } from "zod";
+import { endpoint } from "../endpoint.ts";
+import { AgentId, BootId, ClaimId, LeaseId, Sha256, SiteId } from "../ids.ts";
+import { text } from "./page.ts";
+
+/** Raised when agents of an older protocol can no longer be served. */
+export const PROTOCOL_VERSION = 1;
+/** The largest configuration that can be uploaded, in bytes. */
+export const MAX_BLOB_BYTES = 100 * 1024 * 1024;
+
+const Base64Url = z.string().regex(/^[A-Za-z0-9_-]+$/);
+
+/** The public half of an agent's signing key (RFC 8037). */
+export const SignJwk = z.strictObject({
+  kty: z.literal("OKP"),
+  crv: z.literal("Ed25519"),
+  x: Base64Url.length(43),
+});
+export type SignJwk = z.infer<typeof SignJwk>;
+
+/** The public half of the key that credentials are sealed to. */
+export const SealJwk = z.strictObject({
+  kty: z.literal("OKP"),
+  crv: z.literal("X25519"),
+  x: Base64Url.length(43),
+});
+export type SealJwk = z.infer<typeof SealJwk>;
+
+/** A public signing key of the control plane. */
+export const ControlPlaneJwk = z.strictObject({ ...SignJwk.shape, kid: z.string() })
+  .meta({ id: "ControlPlaneJwk" });
+export type ControlPlaneJwk = z.infer<typeof ControlPlaneJwk>;
+
+/**
+ * A join token as people hand it over: `rkj_<secret>.<thumbprint>`. The secret proves the right to join,
+ * the thumbprint names the control plane's signing key, so that the agent knows whom it joins.
+ */
+export const JoinToken = z.string().regex(
+  /^rkj_[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}$/,
+  "must be rkj_….… as the control plane printed it",
+);
+
+const Versions = {
+  agentVersion: text(40).min(1),
+  protocolVersion: z.int().min(1),
+  /** Digest of every driver the agent has, by platform. */
+  drivers: z.record(z.string().regex(/^[a-z0-9_]{1,40}$/), Sha256),
+};
+
+export const enrollAgent = endpoint({
+  method: "POST",
+  path: "/agent/v1/enroll",
+  access: "public",
+  summary: "Enrol an agent with a join token; the same key again is the same agent",
+  body: z.strictObject({ joinToken: JoinToken, signJwk: SignJwk, sealJwk: SealJwk, ...Versions }),
+  reply: z.object({
+    agentId: AgentId,
+    name: z.string(),
+    issuer: z.string(),
+    siteIds: z.array(SiteId),
+    incarnation: z.int(),
+    /** The keys that leases may be signed with; one of them has the thumbprint of the join token. */
+    signingKeys: z.array(ControlPlaneJwk),
+    /** What the agent seals its spool to: it keeps nothing that opens it. */
+    sealingKey: z.strictObject({ ...SealJwk.shape, kid: z.string() }),
+  }),
+});
+
+export const openAgentSession = endpoint({
+  method: "POST",
+  path: "/agent/v1/session",
+  access: "agent",
+  summary: "Open or renew the session of one boot; a new boot frees the leases of the old",
+  body: z.strictObject({
+    bootId: BootId,
+    /** Rises by one at every boot of the agent. */
+    sequence: z.int().min(1),
+    capacity: z.int().min(0).max(256),
+    ...Versions,
+  }),
+  reply: z.object({
+    accessToken: z.string(),
+    expiresInSeconds: z.int(),
+    ttlSeconds: z.int(),
+    heartbeatSeconds: z.number(),
+    siteIds: z.array(SiteId),
+    incarnation: z.int(),
+  }),
+});
+
+export const claimLeases = endpoint({
+  method: "POST",
+  path: "/agent/v1/claim",
+  access: "agent",
+  summary: "Ask for leases; held open for up to waitSeconds while there is nothing to do",
+  body: z.strictObject({
+    claimId: ClaimId,
+    bootId: BootId,
+    wanted: z.int().min(1).max(256),
+    waitSeconds: z.int().min(0).max(50).default(50),
+  }),
+  reply: z.object({
+    leases: z.array(z.object({
+      /** Compact JWS, see `LeaseClaims`. */
+      lease: z.string(),
+      /** Compact JWE to the agent's sealing key, see `SealedCredential`. */
+      credential: z.string(),
+    })),
+  }),
+});
+
+export const sendHeartbeat = endpoint({
+  method: "POST",
+  path: "/agent/v1/heartbeat",
+  access: "agent",
+  summary: "Renew all leases of the agent; the first mention of a lease starts it",
+  body: z.strictObject({
+    bootId: BootId,
+    leaseIds: z.array(LeaseId).max(256),
+  }),
+  reply: z.object({
+    ttlSeconds: z.int(),
+    heartbeatSeconds: z.number(),
+    cancel: z.array(LeaseId),
+    unknown: z.array(LeaseId),
+  }),
+});
+
+const BlobParams = z.strictObject({ leaseId: LeaseId, sha256: Sha256 });
+
+export const hasBlob = endpoint({
+  method: "HEAD",
+  path: "/agent/v1/leases/:leaseId/blobs/:sha256",
+  access: "agent",
+  summary: "Whether this lease's device already has these bytes, so that they need not be sent",
+  params: BlobParams,
+  status: 204,
+});
+
+export const putBlob = endpoint({
+  method: "PUT",
+  path: "/agent/v1/leases/:leaseId/blobs/:sha256",
+  access: "agent",
+  summary: "Upload the exact bytes of a configuration under a lease",
+  params: BlobParams,
+  bodyAs: "bytes",
+  maxBodyBytes: MAX_BLOB_BYTES,
+  status: 204,
+});
+
+export const ResultAnswer = z.enum(["accepted", "accepted_late", "superseded"])
+  .meta({ id: "ResultAnswer" });
+export type ResultAnswer = z.infer<typeof ResultAnswer>;
+
+export const reportResult = endpoint({
+  method: "POST",
+  path: "/agent/v1/leases/:leaseId/result",
+  access: "agent",
+  summary: "Report how an attempt ended, as a JWS by the agent's key; a superseded one is a 409",
+  params: z.strictObject({ leaseId: LeaseId }),
+  body: z.strictObject({ result: z.string().max(1_000_000) }),
+  reply: z.object({ answer: ResultAnswer, duplicate: z.boolean() }),
+});
+
+export const releaseLeaseOfAgent = endpoint({
+  method: "POST",
+  path: "/agent/v1/leases/:leaseId/release",
+  access: "agent",
+  summary: "Give back a lease that was not started",
+  params: z.strictObject({ leaseId: LeaseId }),
+  status: 204,
+});
+
+export const drainAgent = endpoint({
+  method: "POST",
+  path: "/agent/v1/drain",
+  access: "agent",
+  summary: "Say that this boot will claim no more; its running leases go on",
+  body: z.strictObject({ bootId: BootId }),
+  status: 204,
+});
+
+export const readSigningKeys = endpoint({
+  method: "GET",
+  path: "/agent/v1/jwks",
+  access: "public",
+  summary: "The control plane's public signing keys",
+  reply: z.object({ keys: z.array(ControlPlaneJwk) }),
+});

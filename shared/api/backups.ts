@@ -1,0 +1,229 @@
+import { z } from "zod";
+import { Grade } from "../drivers/driver.ts";
+import { endpoint } from "../endpoint.ts";
+import { AgentId, BackupId, DeviceId, Instant, JobId, RevisionId, Sha256, SiteId } from "../ids.ts";
+import { DeviceFacts } from "../jobs/backup_config.ts";
+import { FailureCode } from "../jobs/failure.ts";
+import { listOf, Page } from "./page.ts";
+
+/** `quarantined`: it shrank too much and waits for a decision; `rejected`: it waits no more, and is no baseline. */
+export const RevisionState = z.enum(["accepted", "quarantined", "rejected"])
+  .meta({ id: "RevisionState" });
+export type RevisionState = z.infer<typeof RevisionState>;
+
+/** A distinct configuration of one capture of a device. */
+export const Revision = z.object({
+  id: RevisionId,
+  siteId: SiteId,
+  deviceId: DeviceId,
+  capture: z.string(),
+  platform: z.string(),
+  /** Counts up within the capture. */
+  number: z.int(),
+  state: RevisionState,
+  /** How its completeness was proven. */
+  grade: Grade,
+  /** Of the exact bytes. */
+  sha256: Sha256,
+  bytes: z.int(),
+  lines: z.int(),
+  backupId: BackupId,
+  firstSeenAt: Instant,
+  lastSeenAt: Instant,
+  decidedAt: Instant.nullable(),
+  /** It is the one the device was seen with last. */
+  current: z.boolean(),
+}).meta({ id: "Revision" });
+export type Revision = z.infer<typeof Revision>;
+
+/** One attempt on a device that said something about its configuration. */
+export const Backup = z.object({
+  id: BackupId,
+  siteId: SiteId,
+  deviceId: DeviceId,
+  jobId: JobId,
+  agentId: AgentId,
+  status: z.enum(["verified", "quarantined", "failed"]),
+  failureCode: FailureCode.nullable(),
+  failureDetail: z.string().nullable(),
+  /** The failure in plain words. */
+  reason: z.string().nullable(),
+  captures: z.array(z.object({
+    name: z.string(),
+    kind: z.enum(["new", "unchanged", "quarantined"]),
+    revisionId: RevisionId,
+    grade: Grade,
+    bytes: z.int(),
+    lines: z.int(),
+  })),
+  /** Its lease had been lost when it arrived. */
+  late: z.boolean(),
+  durationMs: z.int(),
+  receivedAt: Instant,
+}).meta({ id: "Backup" });
+export type Backup = z.infer<typeof Backup>;
+
+/** What is known of a device's backups, as of its last attempt. */
+export const DeviceStatus = z.object({
+  deviceId: DeviceId,
+  siteId: SiteId,
+  lastAttemptAt: Instant.nullable(),
+  lastOutcome: z.enum(["verified", "quarantined", "failed"]).nullable(),
+  /** The age that matters: failed and quarantined attempts do not renew it. */
+  lastVerifiedAt: Instant.nullable(),
+  failureCode: FailureCode.nullable(),
+  failureDetail: z.string().nullable(),
+  reason: z.string().nullable(),
+  failingSince: Instant.nullable(),
+  /** Failed attempts in a row. */
+  failureStreak: z.int(),
+  grade: Grade.nullable(),
+  revisionId: RevisionId.nullable(),
+  /** The running configuration is not the one the device would start with; null when it shows only one. */
+  unsaved: z.boolean().nullable(),
+  facts: DeviceFacts,
+}).meta({ id: "DeviceStatus" });
+export type DeviceStatus = z.infer<typeof DeviceStatus>;
+
+const DiffLine = z.object({
+  kind: z.enum(["context", "removed", "added"]),
+  text: z.string(),
+  /** Line numbers count the compared text, from 1; null on the side that lacks the line. */
+  oldNumber: z.int().nullable(),
+  newNumber: z.int().nullable(),
+});
+
+/** What changed between two texts, in hunks with some lines of context. */
+export const Diff = z.object({
+  added: z.int(),
+  removed: z.int(),
+  /** `coarse`: too different to compare line by line in time; everything between the equal ends is one hunk. */
+  method: z.enum(["exact", "coarse"]),
+  /** Lines were left out of the hunks because there are too many. */
+  truncated: z.boolean(),
+  hunks: z.array(z.object({
+    oldStart: z.int(),
+    oldLines: z.int(),
+    newStart: z.int(),
+    newLines: z.int(),
+    lines: z.array(DiffLine),
+  })),
+}).meta({ id: "Diff" });
+export type Diff = z.infer<typeof Diff>;
+
+const DeviceParams = z.strictObject({ deviceId: DeviceId });
+const RevisionParams = z.strictObject({ revisionId: RevisionId });
+const Capture = z.string().min(1).max(40).regex(/^[a-zA-Z0-9_]+$/, "must be a capture's name");
+
+export const getDeviceStatus = endpoint({
+  method: "GET",
+  path: "/api/v1/devices/:deviceId/status",
+  access: "devices:read",
+  summary: "Read what is known of a device's backups",
+  params: DeviceParams,
+  reply: DeviceStatus,
+});
+
+export const listBackups = endpoint({
+  method: "GET",
+  path: "/api/v1/devices/:deviceId/backups",
+  access: "backups:read",
+  summary: "List the attempts on a device, newest first",
+  params: DeviceParams,
+  query: Page,
+  reply: listOf(Backup),
+});
+
+export const listRevisions = endpoint({
+  method: "GET",
+  path: "/api/v1/devices/:deviceId/revisions",
+  access: "backups:read",
+  summary: "List the configurations of a device, newest first",
+  params: DeviceParams,
+  query: z.strictObject({
+    ...Page.shape,
+    capture: Capture.optional(),
+    state: RevisionState.optional(),
+  }),
+  reply: listOf(Revision),
+});
+
+export const listQuarantine = endpoint({
+  method: "GET",
+  path: "/api/v1/quarantine",
+  access: "backups:read",
+  summary: "List the configurations that wait for a decision, newest first",
+  query: z.strictObject({
+    ...Page.shape,
+    siteId: SiteId.optional(),
+    deviceId: DeviceId.optional(),
+  }),
+  reply: listOf(Revision),
+});
+
+export const decideQuarantine = endpoint({
+  method: "POST",
+  path: "/api/v1/quarantine/decisions",
+  access: "backups:decide",
+  summary: "Accept quarantined configurations as new baselines, or reject them; all or none",
+  body: z.strictObject({
+    decision: z.enum(["accept", "reject"]),
+    revisionIds: z.array(RevisionId).min(1).max(100),
+  }),
+  reply: z.object({ items: z.array(Revision) }),
+});
+
+export const getRevision = endpoint({
+  method: "GET",
+  path: "/api/v1/revisions/:revisionId",
+  access: "backups:read",
+  summary: "Read what is known of a configuration, without its text",
+  params: RevisionParams,
+  reply: Revision,
+});
+
+export const readRevisionText = endpoint({
+  method: "GET",
+  path: "/api/v1/revisions/:revisionId/text",
+  access: "backups:read",
+  summary: "Read a configuration with its secrets masked",
+  params: RevisionParams,
+  replyAs: "text",
+});
+
+export const downloadExactRevision = endpoint({
+  method: "POST",
+  path: "/api/v1/revisions/:revisionId/exact-downloads",
+  access: "backups:read_exact",
+  summary: "Download a configuration exactly as the device sent it, secrets included; audited",
+  params: RevisionParams,
+  replyAs: "bytes",
+});
+
+const DiffQuery = z.strictObject({
+  /** The older text; the revision of the same capture before this one when absent. */
+  against: RevisionId.optional(),
+  context: z.coerce.number<number>().int().min(0).max(50).default(3),
+  /** Lines that change by themselves are left out unless `shown`. */
+  volatile: z.enum(["hidden", "shown"]).default("hidden"),
+});
+
+export const diffRevision = endpoint({
+  method: "GET",
+  path: "/api/v1/revisions/:revisionId/diff",
+  access: "backups:read",
+  summary: "Compare a configuration with the one before it, or with another, in hunks",
+  params: RevisionParams,
+  query: DiffQuery,
+  reply: Diff,
+});
+
+export const readUnifiedDiff = endpoint({
+  method: "GET",
+  path: "/api/v1/revisions/:revisionId/unified-diff",
+  access: "backups:read",
+  summary: "Compare a configuration with the one before it, or with another, as a unified diff",
+  params: RevisionParams,
+  query: DiffQuery,
+  replyAs: "text",
+});

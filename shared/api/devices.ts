@@ -1,0 +1,166 @@
+import { z } from "zod";
+import { findDriver } from "../drivers/mod.ts";
+import { endpoint } from "../endpoint.ts";
+import { CredentialId, DeviceId, Instant, SiteId } from "../ids.ts";
+import { listOf, Name, Page } from "./page.ts";
+
+/**
+ * An IPv4 or IPv6 address or a host name (RFC 1123); no port, no user, no scheme. Kept in its one canonical form, so that
+ * the same address written in two ways is still the same device.
+ */
+export const Host = z.string().trim().overwrite(canonicalHost).min(1).max(253).refine(
+  (host) => isAddress(host) || isHostname(host),
+  "must be an IPv4 address, an IPv6 address or a host name",
+).refine((host) => !isNobody(host), "is an address that no device has");
+
+function isIpv6(host: string): boolean {
+  return z.ipv6().safeParse(host).success;
+}
+
+function isAddress(host: string): boolean {
+  return z.ipv4().safeParse(host).success || isIpv6(host);
+}
+
+function canonicalHost(host: string): string {
+  if (isIpv6(host)) return new URL(`http://[${host}]/`).hostname.slice(1, -1);
+  return host.toLowerCase().replace(/\.$/, "");
+}
+
+/** "This host" (which some systems take for loopback), multicast, reserved and broadcast. */
+function isNobody(host: string): boolean {
+  if (isIpv6(host)) return host === "::" || host.startsWith("ff");
+  const [first = ""] = host.split(".");
+  return isAddress(host) && (Number(first) === 0 || Number(first) >= 224);
+}
+
+/** A name whose last label is all digits would be taken for a broken IPv4 address, and is one. */
+function isHostname(host: string): boolean {
+  const labels = host.split(".");
+  return labels.every((label) => /^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)$/.test(label)) &&
+    !/^\d+$/.test(labels.at(-1) ?? "");
+}
+
+/** The id of a platform that has a driver. */
+export const Platform = z.string().max(40).refine(
+  (platform) => findDriver(platform) !== undefined,
+  "has no driver; see the list of platforms",
+);
+
+const DeviceFields = {
+  name: Name,
+  host: Host,
+  port: z.int().min(1).max(65_535),
+  platform: Platform,
+  credentialId: CredentialId.nullable(),
+  /** Offers SHA-1, CBC, MD5 and DSA as a last resort; only for devices that know nothing better. */
+  legacyAlgorithms: z.boolean(),
+  connectSeconds: z.int().min(1).max(300),
+  idleSeconds: z.int().min(1).max(600),
+  totalSeconds: z.int().min(1).max(3_600),
+  /** The largest configuration that is taken. */
+  maxBytes: z.int().min(1_024).max(100 * 1024 * 1024),
+};
+
+export const Device = z.object({
+  id: DeviceId,
+  siteId: SiteId,
+  ...DeviceFields,
+  // A driver may have gone since the device was made: reading it must not fail.
+  platform: z.string(),
+  host: z.string(),
+  createdAt: Instant,
+  updatedAt: Instant,
+  archivedAt: Instant.nullable(),
+}).meta({ id: "Device" });
+export type Device = z.infer<typeof Device>;
+
+const DeviceParams = z.strictObject({ deviceId: DeviceId });
+
+export const listDevices = endpoint({
+  method: "GET",
+  path: "/api/v1/devices",
+  access: "devices:read",
+  summary: "List devices",
+  query: z.strictObject({
+    ...Page.shape,
+    siteId: SiteId.optional(),
+    platform: z.string().max(40).optional(),
+    /** Archived devices instead of those in use. */
+    archived: z.stringbool().default(false),
+  }),
+  reply: listOf(Device),
+});
+
+export const createDevice = endpoint({
+  method: "POST",
+  path: "/api/v1/devices",
+  access: "devices:write",
+  summary: "Create a device",
+  body: z.strictObject({
+    siteId: SiteId,
+    ...DeviceFields,
+    port: DeviceFields.port.default(22),
+    credentialId: DeviceFields.credentialId.default(null),
+    legacyAlgorithms: DeviceFields.legacyAlgorithms.default(false),
+    connectSeconds: DeviceFields.connectSeconds.default(20),
+    idleSeconds: DeviceFields.idleSeconds.default(60),
+    totalSeconds: DeviceFields.totalSeconds.default(600),
+    maxBytes: DeviceFields.maxBytes.default(20 * 1024 * 1024),
+  }),
+  reply: Device,
+  status: 201,
+});
+
+export const getDevice = endpoint({
+  method: "GET",
+  path: "/api/v1/devices/:deviceId",
+  access: "devices:read",
+  summary: "Read one device",
+  params: DeviceParams,
+  reply: Device,
+});
+
+export const updateDevice = endpoint({
+  method: "PATCH",
+  path: "/api/v1/devices/:deviceId",
+  access: "devices:write",
+  summary: "Change a device",
+  params: DeviceParams,
+  body: z.strictObject(DeviceFields).partial(),
+  reply: Device,
+});
+
+export const archiveDevice = endpoint({
+  method: "DELETE",
+  path: "/api/v1/devices/:deviceId",
+  access: "devices:write",
+  summary: "Archive a device: it is backed up no more, its history stays",
+  params: DeviceParams,
+});
+
+export const restoreDevice = endpoint({
+  method: "POST",
+  path: "/api/v1/devices/:deviceId/restoration",
+  access: "devices:write",
+  summary: "Bring an archived device back",
+  params: DeviceParams,
+  reply: Device,
+});
+
+/** A platform that devices can have. */
+export const PlatformInfo = z.object({
+  platform: z.string(),
+  label: z.string(),
+  transport: z.enum(["shell", "exec"]),
+  captures: z.array(z.string()),
+  evidence: z.string(),
+  restore: z.string(),
+}).meta({ id: "PlatformInfo" });
+
+export const listPlatforms = endpoint({
+  method: "GET",
+  path: "/api/v1/platforms",
+  access: "devices:read",
+  summary: "List the platforms that have a driver",
+  reply: z.object({ items: z.array(PlatformInfo) }),
+});

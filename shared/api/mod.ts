@@ -1,0 +1,45 @@
+import { type AnyEndpoint, isEndpoint } from "../endpoint.ts";
+import * as agentProtocol from "./agent_protocol.ts";
+import * as agents from "./agents.ts";
+import * as apiTokens from "./api_tokens.ts";
+import * as audit from "./audit.ts";
+import * as backups from "./backups.ts";
+import * as credentials from "./credentials.ts";
+import * as devices from "./devices.ts";
+import * as health from "./health.ts";
+import * as hostKeys from "./host_keys.ts";
+import * as jobs from "./jobs.ts";
+import * as sessions from "./sessions.ts";
+import * as setup from "./setup.ts";
+import * as sites from "./sites.ts";
+import * as tenants from "./tenants.ts";
+import * as users from "./users.ts";
+
+const NOUNS = {
+  agentProtocol,
+  agents,
+  apiTokens,
+  audit,
+  backups,
+  credentials,
+  devices,
+  health,
+  hostKeys,
+  jobs,
+  sessions,
+  setup,
+  sites,
+  tenants,
+  users,
+} as const;
+
+/** An endpoint with the name of the export that declares it: `createDevice`. */
+export interface NamedEndpoint {
+  readonly name: string;
+  readonly endpoint: AnyEndpoint;
+}
+
+/** Every endpoint that the control plane serves. */
+export const ENDPOINTS: readonly NamedEndpoint[] = Object.values(NOUNS)
+  .flatMap((noun) => Object.entries(noun))
+  .flatMap(([name, endpoint]) => isEndpoint(endpoint) ? [{ name, endpoint }] : []);

@@ -1,0 +1,25 @@
+import { z } from "zod";
+
+/** Text that people type: no control characters, no leading or trailing blanks, at most `max` characters. */
+export function text(max: number) {
+  return z.string().trim().max(max).regex(
+    // deno-lint-ignore no-control-regex -- refusing them is what it is for
+    /^[^\u0000-\u001f\u007f]*$/,
+    "must not contain control characters",
+  );
+}
+
+/** The name of something: one to a hundred characters. */
+export const Name = text(100).min(1, "must not be empty");
+
+/** How a list is paged: by a cursor that the page before gave, never by offset. */
+export const Page = z.strictObject({
+  limit: z.coerce.number<number>().int().min(1).max(500).default(100),
+  cursor: z.string().max(500).optional(),
+});
+export type Page = z.infer<typeof Page>;
+
+/** One page of a list; no `nextCursor` means that it was the last. */
+export function listOf<Item extends z.ZodType>(item: Item) {
+  return z.object({ items: z.array(item), nextCursor: z.string().nullable() });
+}

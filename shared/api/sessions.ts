@@ -1,0 +1,81 @@
+import { z } from "zod";
+import { endpoint } from "../endpoint.ts";
+import { Instant } from "../ids.ts";
+import { Permission } from "./access.ts";
+import { text } from "./page.ts";
+import { NewPassword, User } from "./users.ts";
+
+export const SessionId = z.uuid().brand<"SessionId">().meta({ id: "SessionId" });
+export type SessionId = z.infer<typeof SessionId>;
+
+/** Who is calling, and what they may do. */
+export const Me = z.object({
+  user: User,
+  permissions: z.array(Permission),
+  via: z.enum(["session", "api_token"]),
+}).meta({ id: "Me" });
+export type Me = z.infer<typeof Me>;
+
+/** One browser in which a person is logged in. */
+export const Session = z.object({
+  id: SessionId,
+  current: z.boolean(),
+  userAgent: z.string(),
+  address: z.string(),
+  createdAt: Instant,
+  lastUsedAt: Instant,
+  expiresAt: Instant,
+}).meta({ id: "Session" });
+export type Session = z.infer<typeof Session>;
+
+/** A password as it is sent to be checked: only its length is limited, so that nothing is told about the right one. */
+const GivenPassword = z.string().min(1).max(256)
+  .refine((password) => !password.includes("\0"), "must not contain control characters");
+
+export const login = endpoint({
+  method: "POST",
+  path: "/api/v1/login",
+  access: "public",
+  summary: "Log in; the reply sets the session cookie",
+  body: z.strictObject({ username: text(64).min(1), password: GivenPassword }),
+  reply: Me,
+});
+
+export const logout = endpoint({
+  method: "POST",
+  path: "/api/v1/logout",
+  access: "session",
+  summary: "End this session",
+});
+
+export const getMe = endpoint({
+  method: "GET",
+  path: "/api/v1/me",
+  access: "session",
+  summary: "Read who is calling and what they may do",
+  reply: Me,
+});
+
+export const changePassword = endpoint({
+  method: "POST",
+  path: "/api/v1/me/password",
+  access: "session",
+  summary: "Change one's own password; every other session ends",
+  body: z.strictObject({ currentPassword: GivenPassword, newPassword: NewPassword }),
+});
+
+export const listSessions = endpoint({
+  method: "GET",
+  path: "/api/v1/me/sessions",
+  access: "session",
+  summary: "List one's own sessions",
+  reply: z.object({ items: z.array(Session) }),
+});
+
+export const revokeSession = endpoint({
+  method: "DELETE",
+  path: "/api/v1/me/sessions/:sessionId",
+  access: "session",
+  summary: "End one of one's own sessions",
+  params: z.strictObject({ sessionId: SessionId }),
+});

@@ -1,0 +1,75 @@
+import { z } from "zod";
+import { endpoint } from "../endpoint.ts";
+import { Instant, UserId } from "../ids.ts";
+import { listOf, Page, text } from "./page.ts";
+
+/** What people log in with; upper and lower case are the same. */
+export const Username = z.string().min(1).max(64).regex(
+  /^[A-Za-z0-9][A-Za-z0-9._@-]*$/,
+  "must be letters, digits and . _ @ -, and begin with a letter or digit",
+).meta({ id: "Username" });
+
+/** Long enough to withstand guessing (NIST SP 800-63B asks for length, not for kinds of characters). */
+export const NewPassword = z.string().min(12, "must have at least 12 characters").max(256)
+  .refine((password) => !password.includes("\0"), "must not contain control characters")
+  .refine((password) => new Set(password).size >= 5, "must have at least 5 different characters")
+  .meta({ id: "NewPassword", format: "password" });
+
+export const User = z.object({
+  id: UserId,
+  username: z.string(),
+  displayName: z.string(),
+  administrator: z.boolean(),
+  disabledAt: Instant.nullable(),
+  createdAt: Instant,
+}).meta({ id: "User" });
+export type User = z.infer<typeof User>;
+
+const UserParams = z.strictObject({ userId: UserId });
+
+export const listUsers = endpoint({
+  method: "GET",
+  path: "/api/v1/users",
+  access: "users:read",
+  summary: "List users",
+  query: Page,
+  reply: listOf(User),
+});
+
+export const getUser = endpoint({
+  method: "GET",
+  path: "/api/v1/users/:userId",
+  access: "users:read",
+  summary: "Read one user",
+  params: UserParams,
+  reply: User,
+});
+
+export const createUser = endpoint({
+  method: "POST",
+  path: "/api/v1/users",
+  access: "users:write",
+  summary: "Create a user",
+  body: z.strictObject({
+    username: Username,
+    displayName: text(100).default(""),
+    password: NewPassword,
+    administrator: z.boolean().default(false),
+  }),
+  reply: User,
+  status: 201,
+});
+
+export const updateUser = endpoint({
+  method: "PATCH",
+  path: "/api/v1/users/:userId",
+  access: "users:write",
+  summary: "Change, disable or enable a user; disabling ends every session",
+  params: UserParams,
+  body: z.strictObject({
+    displayName: text(100).optional(),
+    administrator: z.boolean().optional(),
+    disabled: z.boolean().optional(),
+  }),
+  reply: User,
+});

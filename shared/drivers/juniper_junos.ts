@@ -1,0 +1,78 @@
+import { driver } from "./driver.ts";
+
+export const juniper_junos = driver({
+  platform: "juniper_junos",
+  label: "Juniper Junos",
+  evidence: {
+    kind: "vendor_document",
+    link:
+      "https://www.juniper.net/documentation/us/en/software/junos/cli/topics/topic-map/cli-configuration-viewing.html",
+  },
+  transport: "exec",
+  captures: [{
+    name: "running",
+    // Sections marked `apply-flags omit` are hidden from the plain command.
+    commands: ["show configuration | display omit", "show configuration"],
+    // The text has no end tag, so its braces must close (a shell cannot help either: exec has no prompt).
+    end: { grade: "structure", syntax: "braces" },
+    minimum: { lines: 5, sections: [/^version \S/, /^system \{/] },
+  }],
+  facts: [
+    {
+      command: "show version",
+      fields: [
+        { name: "hostname", pattern: /^Hostname: (\S+)/ },
+        { name: "model", pattern: /^Model: (\S+)/ },
+        { name: "osVersion", pattern: /^Junos: (\S+)/ },
+      ],
+    },
+    {
+      command: "show chassis hardware",
+      fields: [{ name: "serialNumber", pattern: /^Chassis\s+(\S+)/ }],
+    },
+    {
+      command: "show configuration | display omit",
+      fields: [{ name: "lastChangedBy", pattern: /^## Last commit: .{1,60} by (\S+)/ }],
+    },
+  ],
+  failures: [
+    { pattern: /^(?:error: )?(?:unknown command|syntax error)/, code: "command_rejected" },
+    { pattern: /^error: permission denied/, code: "command_rejected" },
+    { pattern: /^error: the .+ subsystem is not running/, code: "transient_text" },
+    {
+      pattern: /^error: (?:configuration database locked|abnormal communication)/,
+      code: "transient_text",
+    },
+    { pattern: /^error: could not connect to /, code: "transient_text" },
+    { pattern: /^error: /, code: "command_failed" },
+  ],
+  volatile: [
+    { line: /^## Last commit: /, why: "changes at every commit, also of an unchanged text" },
+    { line: /^## Last changed: /, why: "a time that changes without the text" },
+    {
+      line: /^\{(?:master|backup|primary|secondary|linecard)(?::(?:node)?\d+)?\}$/,
+      why: "the role of the routing engine changes by a switch-over",
+    },
+  ],
+  secrets: [
+    {
+      line: /"(?<secret>[^"]+)";\s*## SECRET-DATA/,
+      why: "Junos marks every line that carries a secret",
+    },
+    {
+      line: /(?<=\s)(?<secret>[^"\s;]+);\s*## SECRET-DATA/,
+      why: "Junos marks every line that carries a secret",
+    },
+    {
+      line: /^\s*community (?<secret>"[^"]+"|[^"\s]+) \{/,
+      why: "an SNMP community is a password and is not marked as one",
+    },
+    {
+      line:
+        /\b(?:secret|(?:plain-text-|encrypted-)?password|authentication-key|pre-shared-key ascii-text|simple-password) "(?<secret>[^"]+)";/,
+      why: "secrets whose mark was cut off or which an old release did not mark",
+    },
+  ],
+  restore:
+    "Copy the text to the device and run: load override <file>, then commit check and commit.",
+});
