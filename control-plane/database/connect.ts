@@ -1,0 +1,122 @@
+import { CamelCasePlugin, Kysely } from "kysely";
+import { PostgresJSDialect } from "kysely-postgres-js";
+import postgres from "postgres";
+import type { Database } from "./schema.ts";
+
+/** Where a database is: a URL, or the parts of one (a `host` that begins with `/` is the folder of a socket). */
+export type DatabaseAddress = string | {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly database: string;
+};
+
+/** The types of ours that postgres.js reads and writes, by the names it gives them. */
+interface OwnTypes extends Record<string, unknown> {
+  instant: Temporal.Instant;
+  date: string;
+}
+
+/** A pool of connections. Times come back as `Temporal.Instant`, dates as strings. */
+export type Sql = postgres.Sql<OwnTypes>;
+
+/** How to connect. */
+export interface ConnectOptions {
+  /** Connections that are opened, at most and on demand. Default 10. */
+  readonly poolSize?: number;
+  /** Connections older than this are replaced, `null` never. Default: some 30 to 60 minutes. */
+  readonly maxLifetimeSeconds?: number | null;
+}
+
+/** An open database: `sql` for statements as text, `db` for kysely's builder, over one pool. */
+export interface ConnectedDatabase extends AsyncDisposable {
+  readonly sql: Sql;
+  readonly db: Kysely<Database>;
+  /** Waits for running statements, at most five seconds. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_POOL_SIZE = 10;
+const CONNECT_SECONDS = 10;
+const CLOSE_SECONDS = 5;
+
+/**
+ * Opens a database. Nothing is sent before the first statement; `pingDatabase` finds out whether it can be reached.
+ * Two traps of postgres.js stay: a NULL inside an array comes back as the text "NULL" (ban them, or send jsonb), and
+ * bigint, numeric and count(*) come back as strings.
+ */
+export function connectDatabase(
+  address: DatabaseAddress,
+  options: ConnectOptions = {},
+): ConnectedDatabase {
+  const sql = openPool(address, options);
+  const db = new Kysely<Database>({
+    dialect: new PostgresJSDialect({ postgres: sql }),
+    plugins: [new CamelCasePlugin({ maintainNestedObjectKeys: true })],
+  });
+  const close = () => sql.end({ timeout: CLOSE_SECONDS });
+  return { sql, db, close, [Symbol.asyncDispose]: close };
+}
+
+function openPool(address: DatabaseAddress, options: ConnectOptions): Sql {
+  const settings = {
+    max: options.poolSize ?? DEFAULT_POOL_SIZE,
+    ...(options.maxLifetimeSeconds === undefined
+      ? {}
+      : { max_lifetime: options.maxLifetimeSeconds }),
+    connect_timeout: CONNECT_SECONDS,
+    onnotice: () => {},
+    // The zone is fixed so that date_trunc() and casts mean the same on every server.
+    connection: { application_name: "rookery", TimeZone: "UTC" },
+    types: { instant, date },
+  };
+  if (typeof address !== "string") return postgres({ ...settings, ...address });
+  const { url, socketDir } = splitSocket(address);
+  return postgres(url, { ...settings, ...(socketDir ? { host: socketDir } : {}) });
+}
+
+/** Takes `?host=/folder/of/socket` out of a URL: libpq's way to name a socket, which postgres.js does not know. */
+function splitSocket(address: string): { readonly url: string; readonly socketDir?: string } {
+  if (!URL.canParse(address)) {
+    throw new Error(
+      "Cannot read the database URL: it does not look like postgres://user@host/name",
+    );
+  }
+  const url = new URL(address);
+  const socketDir = url.searchParams.get("host");
+  if (!socketDir?.startsWith("/")) return { url: address };
+  url.searchParams.delete("host");
+  return { url: url.href, socketDir };
+}
+
+/** The URL of an address, for a program that takes DATABASE_URL. */
+export function databaseUrl(address: DatabaseAddress): string {
+  if (typeof address === "string") return address;
+  const url = new URL(`postgres://localhost:${address.port}/`);
+  url.username = address.user;
+  url.pathname = `/${encodeURIComponent(address.database)}`;
+  if (address.host.startsWith("/")) url.searchParams.set("host", address.host);
+  else url.hostname = address.host;
+  return url.href;
+}
+
+/** timestamptz. A `Date` has milliseconds, PostgreSQL has microseconds: the round trip through a Date loses a match. */
+const instant = {
+  to: 1184,
+  from: [1184],
+  serialize: (value: unknown) => value instanceof Date ? value.toISOString() : String(value),
+  parse: (text: string) => Temporal.Instant.from(text),
+};
+
+/** A calendar day has no zone; the default of postgres.js makes it a midnight in UTC. */
+const date = {
+  to: 1082,
+  from: [1082],
+  serialize: (value: unknown) => String(value),
+  parse: (text: string) => text,
+};
+
+/** Asks the database for an answer; throws when it gives none. */
+export async function pingDatabase({ sql }: Pick<ConnectedDatabase, "sql">): Promise<void> {
+  await sql`select 1`;
+}

@@ -1,0 +1,519 @@
+/**
+ * The tables as kysely sees them: written by hand, compared with the catalogue by a test. Times are
+ * `Temporal.Instant` (microseconds survive), ids are branded, `jsonb` is parsed by whoever reads it.
+ */
+import type { Generated } from "kysely";
+import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
+import type {
+  AgentId,
+  ApiTokenId,
+  BackupId,
+  BootId,
+  ClaimId,
+  CredentialId,
+  DeviceId,
+  HostKeyId,
+  JobId,
+  JoinTokenId,
+  LeaseId,
+  RevisionId,
+  SiteId,
+  TenantId,
+  UserId,
+} from "@rookery/shared/ids.ts";
+
+export interface InstallationTable {
+  id: string;
+  singleton: Generated<boolean>;
+  incarnation: Generated<number>;
+  keyFingerprints: unknown | null;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface SettingsTable {
+  name: string;
+  value: unknown;
+  updatedAt: Generated<Temporal.Instant>;
+}
+
+export interface TicksTable {
+  name: string;
+  lastAt: Generated<Temporal.Instant>;
+}
+
+export interface UsersTable {
+  id: UserId;
+  username: string;
+  displayName: Generated<string>;
+  passwordHash: string | null;
+  administrator: Generated<boolean>;
+  disabledAt: Temporal.Instant | null;
+  passwordChangedAt: Generated<Temporal.Instant>;
+  createdAt: Generated<Temporal.Instant>;
+  updatedAt: Generated<Temporal.Instant>;
+}
+
+export interface SessionsTable {
+  id: string;
+  userId: UserId;
+  secretSha256: string;
+  userAgent: Generated<string>;
+  address: Generated<string>;
+  createdAt: Generated<Temporal.Instant>;
+  lastUsedAt: Generated<Temporal.Instant>;
+  expiresAt: Temporal.Instant;
+}
+
+export interface ApiTokensTable {
+  id: ApiTokenId;
+  userId: UserId;
+  name: string;
+  secretSha256: string;
+  createdAt: Generated<Temporal.Instant>;
+  lastUsedAt: Temporal.Instant | null;
+  expiresAt: Temporal.Instant | null;
+  revokedAt: Temporal.Instant | null;
+}
+
+export interface SetupLinksTable {
+  id: string;
+  purpose: "setup" | "recovery";
+  userId: UserId | null;
+  secretSha256: string;
+  createdAt: Generated<Temporal.Instant>;
+  expiresAt: Temporal.Instant;
+  usedAt: Temporal.Instant | null;
+}
+
+export interface RolesTable {
+  id: string;
+  name: string;
+  description: Generated<string>;
+  builtIn: Generated<boolean>;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface PermissionsTable {
+  id: string;
+  name: string;
+  description: Generated<string>;
+  actions: string[];
+  selector: unknown | null;
+  builtIn: Generated<boolean>;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface RolePermissionsTable {
+  roleId: string;
+  permissionId: string;
+}
+
+export interface UserRolesTable {
+  userId: UserId;
+  roleId: string;
+}
+
+export interface AuditRowsTable {
+  id: string;
+  xid: Generated<string>;
+  at: Generated<Temporal.Instant>;
+  actorKind: "user" | "api_token" | "agent" | "system";
+  actorId: string | null;
+  actorName: Generated<string>;
+  action: string;
+  targetKind: Generated<string>;
+  targetId: Generated<string>;
+  siteId: SiteId | null;
+  address: Generated<string>;
+  requestId: Generated<string>;
+  detail: Generated<unknown>;
+}
+
+export interface AuditSegmentsTable {
+  id: string;
+  firstRowId: string;
+  lastRowId: string;
+  rowCount: number;
+  sha256: string;
+  previousSha256: string;
+  signature: string;
+  sealedAt: Generated<Temporal.Instant>;
+}
+
+export interface TenantsTable {
+  id: TenantId;
+  name: string;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface SitesTable {
+  id: SiteId;
+  tenantId: TenantId;
+  name: string;
+  timeZone: Generated<string>;
+  hostKeyPolicy: Generated<"first_use" | "strict">;
+  maxLive: Generated<number>;
+  maxQueued: Generated<number>;
+  leaseTtlSeconds: Generated<number>;
+  shrinkPercent: Generated<number>;
+  paused: Generated<boolean>;
+  queueVersion: Generated<number>;
+  createdAt: Generated<Temporal.Instant>;
+  updatedAt: Generated<Temporal.Instant>;
+}
+
+export interface CredentialsTable {
+  id: CredentialId;
+  tenantId: TenantId;
+  name: string;
+  username: string;
+  currentVersion: Generated<number>;
+  createdAt: Generated<Temporal.Instant>;
+  updatedAt: Generated<Temporal.Instant>;
+}
+
+export interface CredentialVersionsTable {
+  credentialId: CredentialId;
+  version: number;
+  kekId: string;
+  wrappedKey: Uint8Array;
+  nonce: Uint8Array;
+  ciphertext: Uint8Array;
+  hasPassword: boolean;
+  hasPrivateKey: boolean;
+  hasEnableSecret: boolean;
+  state: Generated<"fresh" | "proven" | "suspect" | "quarantined">;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface DevicesTable {
+  id: DeviceId;
+  siteId: SiteId;
+  name: string;
+  host: string;
+  port: Generated<number>;
+  platform: string;
+  credentialId: CredentialId | null;
+  legacyAlgorithms: Generated<boolean>;
+  connectSeconds: Generated<number>;
+  idleSeconds: Generated<number>;
+  totalSeconds: Generated<number>;
+  maxBytes: Generated<number>;
+  createdAt: Generated<Temporal.Instant>;
+  updatedAt: Generated<Temporal.Instant>;
+  archivedAt: Temporal.Instant | null;
+}
+
+export interface TagsTable {
+  id: string;
+  tenantId: TenantId;
+  name: string;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface DeviceTagsTable {
+  deviceId: DeviceId;
+  tagId: string;
+}
+
+export interface HostKeysTable {
+  id: HostKeyId;
+  siteId: SiteId;
+  deviceId: DeviceId;
+  keyType: string;
+  fingerprint: string;
+  state: "accepted" | "pending" | "rejected";
+  source: "first_use" | "reported" | "administrator";
+  firstSeenAt: Generated<Temporal.Instant>;
+  lastSeenAt: Generated<Temporal.Instant>;
+  decidedAt: Temporal.Instant | null;
+  decidedBy: string | null;
+}
+
+export interface AgentsTable {
+  id: AgentId;
+  tenantId: TenantId;
+  name: string;
+  status: Generated<"pending" | "active" | "locked" | "revoked">;
+  signJwk: unknown;
+  sealJwk: unknown;
+  thumbprint: string;
+  sessionSequence: Generated<number>;
+  version: Generated<string>;
+  drivers: Generated<unknown>;
+  enrolledAt: Generated<Temporal.Instant>;
+  revokedAt: Temporal.Instant | null;
+}
+
+export interface AgentSitesTable {
+  agentId: AgentId;
+  siteId: SiteId;
+}
+
+export interface AgentSessionsTable {
+  agentId: AgentId;
+  bootId: BootId;
+  capacity: number;
+  ttlSeconds: number;
+  openedAt: Generated<Temporal.Instant>;
+  seenAt: Generated<Temporal.Instant>;
+  expiresAt: Temporal.Instant;
+}
+
+export interface JoinTokensTable {
+  id: JoinTokenId;
+  tenantId: TenantId;
+  secretSha256: string;
+  agentName: string;
+  siteIds: string[];
+  createdBy: string | null;
+  createdAt: Generated<Temporal.Instant>;
+  expiresAt: Temporal.Instant;
+  usedAt: Temporal.Instant | null;
+  usedByThumbprint: string | null;
+  agentId: AgentId | null;
+}
+
+export interface SecretDeliveriesTable {
+  id: string;
+  siteId: SiteId;
+  credentialId: CredentialId;
+  version: number;
+  agentId: AgentId;
+  thumbprint: string;
+  leaseId: LeaseId;
+  at: Generated<Temporal.Instant>;
+}
+
+export interface JobsTable {
+  siteId: SiteId;
+  id: JobId;
+  deviceId: DeviceId;
+  kind: string;
+  payload: unknown;
+  payloadKey: Generated<string>;
+  priority: Generated<number>;
+  urgency: Generated<"interactive" | "normal" | "bulk">;
+  policyId: string | null;
+  occurrenceAt: Temporal.Instant | null;
+  parentId: string | null;
+  requestedBy: string | null;
+  dueAt: Temporal.Instant;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface OpenJobsTable {
+  siteId: SiteId;
+  deviceId: DeviceId;
+  kind: string;
+  payloadKey: string;
+  jobId: JobId;
+}
+
+export interface ReadyTable {
+  siteId: SiteId;
+  rank: Temporal.Instant;
+  jobId: JobId;
+  deviceId: DeviceId;
+  kind: string;
+  dueAt: Temporal.Instant;
+  offsetSeconds: number;
+  epoch: Generated<number>;
+  fails: Generated<number>;
+  sessionLosses: Generated<number>;
+  lastFailure: FailureCode | null;
+  lateAgentId: AgentId | null;
+}
+
+export interface LeasesTable {
+  siteId: SiteId;
+  deviceId: DeviceId;
+  jobId: JobId;
+  id: LeaseId;
+  kind: string;
+  epoch: number;
+  agentId: AgentId;
+  bootId: BootId;
+  claimId: ClaimId;
+  running: Generated<boolean>;
+  cancelRequested: Generated<boolean>;
+  grantedAt: Generated<Temporal.Instant>;
+  offerUntil: Temporal.Instant;
+  deadlineAt: Temporal.Instant;
+  rank: Temporal.Instant;
+  dueAt: Temporal.Instant;
+  offsetSeconds: number;
+  fails: number;
+  sessionLosses: number;
+  lastFailure: FailureCode | null;
+}
+
+export interface GrantsTable {
+  leaseId: LeaseId;
+  siteId: SiteId;
+  jobId: JobId;
+  deviceId: DeviceId;
+  agentId: AgentId;
+  bootId: BootId;
+  epoch: number;
+  grantedAt: Generated<Temporal.Instant>;
+}
+
+export interface DoneTable {
+  siteId: SiteId;
+  jobId: JobId;
+  deviceId: DeviceId;
+  kind: string;
+  epoch: number;
+  agentId: AgentId | null;
+  outcome: "completed" | "failed" | "cancelled" | "dead";
+  failureCode: FailureCode | null;
+  failureDetail: string | null;
+  report: unknown | null;
+  late: Generated<boolean>;
+  endedAt: Generated<Temporal.Instant>;
+  closedAt: Temporal.Instant | null;
+}
+
+export interface AttemptsTable {
+  id: string;
+  siteId: SiteId;
+  jobId: JobId;
+  deviceId: DeviceId;
+  leaseId: LeaseId;
+  epoch: number;
+  agentId: AgentId;
+  outcome: "completed" | "failed" | "cancelled" | "released" | "expired" | "lost" | "superseded";
+  failureCode: FailureCode | null;
+  failureDetail: string | null;
+  answer: "accepted" | "accepted_late" | "superseded" | null;
+  envelopeSha256: string | null;
+  durationMs: number | null;
+  grantedAt: Temporal.Instant;
+  endedAt: Generated<Temporal.Instant>;
+}
+
+export interface BlobsTable {
+  siteId: SiteId;
+  sha256: string;
+  bytes: number;
+  kekId: string;
+  wrappedKey: Uint8Array;
+  nonce: Uint8Array;
+  ciphertext: Uint8Array;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface UploadsTable {
+  leaseId: LeaseId;
+  sha256: string;
+  siteId: SiteId;
+  receivedAt: Generated<Temporal.Instant>;
+}
+
+export interface BackupsTable {
+  id: BackupId;
+  siteId: SiteId;
+  deviceId: DeviceId;
+  jobId: JobId;
+  epoch: number;
+  agentId: AgentId;
+  status: "verified" | "quarantined" | "failed";
+  failureCode: FailureCode | null;
+  failureDetail: string | null;
+  captures: Generated<unknown>;
+  facts: Generated<unknown>;
+  algorithms: unknown | null;
+  late: Generated<boolean>;
+  durationMs: number;
+  receivedAt: Generated<Temporal.Instant>;
+}
+
+export interface RevisionsTable {
+  id: RevisionId;
+  siteId: SiteId;
+  deviceId: DeviceId;
+  capture: string;
+  platform: string;
+  number: number;
+  state: "accepted" | "quarantined" | "rejected";
+  rawSha256: string;
+  normalisedSha256: string;
+  normaliserVersion: number;
+  grade: "marker" | "structure" | "two-read" | "prompt";
+  bytes: number;
+  lines: number;
+  backupId: BackupId;
+  firstSeenAt: Generated<Temporal.Instant>;
+  lastSeenAt: Generated<Temporal.Instant>;
+  decidedAt: Temporal.Instant | null;
+  decidedBy: string | null;
+}
+
+export interface CurrentTextsTable {
+  deviceId: DeviceId;
+  capture: string;
+  siteId: SiteId;
+  revisionId: RevisionId;
+  text: string;
+}
+
+export interface DeviceStatusTable {
+  deviceId: DeviceId;
+  siteId: SiteId;
+  lastAttemptAt: Temporal.Instant | null;
+  lastOutcome: "verified" | "quarantined" | "failed" | null;
+  lastVerifiedAt: Temporal.Instant | null;
+  failureCode: FailureCode | null;
+  failureDetail: string | null;
+  failingSince: Temporal.Instant | null;
+  failureStreak: Generated<number>;
+  grade: string | null;
+  revisionId: RevisionId | null;
+  unsaved: boolean | null;
+  facts: Generated<unknown>;
+  algorithms: unknown | null;
+}
+
+/** Every table, by its name in SQL read through the camel-case plugin. */
+export interface Database {
+  installation: InstallationTable;
+  settings: SettingsTable;
+  ticks: TicksTable;
+  users: UsersTable;
+  sessions: SessionsTable;
+  apiTokens: ApiTokensTable;
+  setupLinks: SetupLinksTable;
+  roles: RolesTable;
+  permissions: PermissionsTable;
+  rolePermissions: RolePermissionsTable;
+  userRoles: UserRolesTable;
+  auditRows: AuditRowsTable;
+  auditSegments: AuditSegmentsTable;
+  tenants: TenantsTable;
+  sites: SitesTable;
+  credentials: CredentialsTable;
+  credentialVersions: CredentialVersionsTable;
+  devices: DevicesTable;
+  tags: TagsTable;
+  deviceTags: DeviceTagsTable;
+  hostKeys: HostKeysTable;
+  agents: AgentsTable;
+  agentSites: AgentSitesTable;
+  agentSessions: AgentSessionsTable;
+  joinTokens: JoinTokensTable;
+  secretDeliveries: SecretDeliveriesTable;
+  jobs: JobsTable;
+  openJobs: OpenJobsTable;
+  ready: ReadyTable;
+  leases: LeasesTable;
+  grants: GrantsTable;
+  done: DoneTable;
+  attempts: AttemptsTable;
+  blobs: BlobsTable;
+  uploads: UploadsTable;
+  backups: BackupsTable;
+  revisions: RevisionsTable;
+  currentTexts: CurrentTextsTable;
+  deviceStatus: DeviceStatusTable;
+}
