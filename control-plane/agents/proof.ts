@@ -1,0 +1,74 @@
+import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from "jose";
+import { z } from "zod";
+import { sha256 } from "@rookery/shared/canonical_json.ts";
+import { SignJwk } from "@rookery/shared/api/agent_protocol.ts";
+import type { ProofNonces } from "./proof_nonces.ts";
+
+/** What a DPoP proof claims (RFC 9449, section 4.2). */
+const ProofClaims = z.object({
+  htm: z.string(),
+  htu: z.string(),
+  jti: z.string().min(1).max(100),
+  nonce: z.string().optional(),
+  ath: z.string().optional(),
+});
+
+export interface ProvenKey {
+  readonly jwk: SignJwk;
+  /** RFC 7638. */
+  readonly thumbprint: string;
+}
+
+/** A proof that does not hold; `nonce` when a fresh nonce would mend it. */
+export class ProofError extends Error {
+  override name = "ProofError";
+  readonly needsNonce: boolean;
+
+  constructor(message: string, options: ErrorOptions & { needsNonce?: boolean } = {}) {
+    super(message, options);
+    this.needsNonce = options.needsNonce ?? false;
+  }
+}
+
+export interface ProofRequest {
+  readonly proof: string;
+  readonly method: string;
+  /** The address the agent must have meant: from ROOKERY_PUBLIC_URL, never from the Host header. */
+  readonly url: string;
+  readonly accessToken?: string;
+}
+
+/** Checks a DPoP proof and returns the key that made it. The nonce carries the time; `iat` is not looked at. */
+export async function verifyProof(request: ProofRequest, nonces: ProofNonces): Promise<ProvenKey> {
+  const { payload, protectedHeader } = await verifySignature(request.proof);
+  const claims = ProofClaims.safeParse(payload);
+  const jwk = SignJwk.safeParse(protectedHeader.jwk);
+  if (!claims.success || !jwk.success) throw new ProofError("The proof lacks a claim");
+  const { htm, htu, ath, nonce } = claims.data;
+  if (htm !== request.method || htu !== request.url) {
+    throw new ProofError(
+      `The proof is for ${htm} ${htu}, not for ${request.method} ${request.url}`,
+    );
+  }
+  if (ath !== await expectedTokenHash(request.accessToken)) {
+    throw new ProofError("The proof is bound to another access token");
+  }
+  if (nonce === undefined || !await nonces.accepts(nonce)) {
+    throw new ProofError("The proof needs the newest nonce", { needsNonce: true });
+  }
+  return { jwk: jwk.data, thumbprint: await calculateJwkThumbprint(jwk.data) };
+}
+
+async function verifySignature(proof: string) {
+  try {
+    return await jwtVerify(proof, EmbeddedJWK, { algorithms: ["Ed25519"], typ: "dpop+jwt" });
+  } catch (cause) {
+    throw new ProofError("The proof's signature or type is wrong", { cause });
+  }
+}
+
+async function expectedTokenHash(accessToken: string | undefined): Promise<string | undefined> {
+  if (accessToken === undefined) return undefined;
+  return Uint8Array.fromHex(await sha256(accessToken))
+    .toBase64({ alphabet: "base64url", omitPadding: true });
+}

@@ -1,0 +1,95 @@
+import {
+  drainAgent,
+  enrollAgent,
+  openAgentSession,
+  readSigningKeys,
+} from "@rookery/shared/api/agent_protocol.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { inTransaction } from "../database/transaction.ts";
+import type { App } from "../http/app_type.ts";
+import { route } from "../http/route.ts";
+import { releaseOffers } from "../jobs/reap.ts";
+import { ACCESS_TOKEN_SECONDS, signAccessToken } from "./access_token.ts";
+import { proveKey } from "./authenticate_agent.ts";
+import {
+  activeOrRefuse,
+  auditReuse,
+  enrol,
+  type Enrolment,
+  ReusedTokenError,
+} from "./enrolment.ts";
+import { heartbeatSeconds, openSession } from "./open_session.ts";
+import type { AgentServices } from "./services.ts";
+import { countSessions, findAgent, setCapacity, siteIdsOf } from "./store.ts";
+
+/** How agents join, open their sessions and leave; what they do in between is in `jobs/lease_routes.ts`. */
+export function mountAgentProtocol(app: App, services: AgentServices): void {
+  const { db, keyRing } = services;
+
+  // A join token's holder has no session yet: the proof of the key it brings is checked here.
+  app.use(enrollAgent.path, async (context, next) => {
+    context.header("DPoP-Nonce", await services.nonces.current());
+    await next();
+  });
+
+  route(app, enrollAgent, async ({ body }, context) => {
+    const key = await proveKey(context, services);
+    if (key.jwk.x !== body.signJwk.x) {
+      throw new ProblemError("invalid-proof", "The proof is made by another key than signJwk.");
+    }
+    const { joinToken, sealJwk, agentVersion: version, drivers } = body;
+    const { address, requestId } = context;
+    const offered = { joinToken, sealJwk, version, drivers, key };
+    return await enrolled(services, { ...offered, address, requestId });
+  });
+
+  route(app, openAgentSession, async ({ body }, { caller }) => {
+    const { agentId, thumbprint } = caller;
+    const session = await openSession(db, { ...body, agentId });
+    const { bootId } = body;
+    const token = { agentId, bootId, thumbprint };
+    return {
+      ...session,
+      accessToken: await signAccessToken(keyRing, services.issuer, token),
+      expiresInSeconds: ACCESS_TOKEN_SECONDS,
+      heartbeatSeconds: heartbeatSeconds(session.ttlSeconds, await countSessions(db)),
+      incarnation: services.incarnation,
+    };
+  });
+
+  route(app, drainAgent, async ({ body }, { caller }) => {
+    const boot = { agentId: caller.agentId, bootId: body.bootId };
+    await inTransaction(db, async (tx) => {
+      await setCapacity(tx, { ...boot, capacity: 0 });
+      await releaseOffers(tx, boot);
+    });
+  });
+
+  route(app, readSigningKeys, () => ({ keys: keyRing.signingPublicJwks.map(controlPlaneJwk) }));
+}
+
+async function enrolled(services: AgentServices, enrolment: Enrolment) {
+  const { db, keyRing } = services;
+  try {
+    const agentId = await inTransaction(db, (tx) => enrol(tx, enrolment));
+    const { name } = activeOrRefuse(await findAgent(db, agentId));
+    return {
+      agentId,
+      name,
+      issuer: services.issuer,
+      siteIds: await siteIdsOf(db, agentId),
+      incarnation: services.incarnation,
+      signingKeys: keyRing.signingPublicJwks.map(controlPlaneJwk),
+      sealingKey: { ...keyRing.sealing.publicJwk, crv: "X25519" as const },
+    };
+  } catch (error) {
+    if (error instanceof ReusedTokenError) {
+      await inTransaction(db, (tx) => auditReuse(tx, error, enrolment));
+    }
+    throw error;
+  }
+}
+
+function controlPlaneJwk({ kty, x, kid }: { kty: "OKP"; x: string; kid: string }) {
+  return { kty, crv: "Ed25519" as const, x, kid };
+}

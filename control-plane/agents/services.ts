@@ -1,0 +1,10 @@
+import type { ClaimFloors } from "../jobs/claim_floor.ts";
+import type { Wakeups } from "../jobs/wakeups.ts";
+import type { AgentAuthentication } from "./authenticate_agent.ts";
+
+/** What the calls of agents need: one set per process. */
+export interface AgentServices extends AgentAuthentication {
+  readonly incarnation: number;
+  readonly wakeups: Wakeups;
+  readonly floors: ClaimFloors;
+}

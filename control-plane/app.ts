@@ -1,0 +1,72 @@
+import { OpenAPIHono } from "@hono/zod-openapi";
+import { authenticateAgent } from "./agents/authenticate_agent.ts";
+import { mountAgentProtocol } from "./agents/protocol_routes.ts";
+import { mountAgents } from "./agents/routes.ts";
+import { mountApiTokens } from "./api_tokens/routes.ts";
+import { findApiTokenCaller } from "./api_tokens/store.ts";
+import { mountAudit } from "./audit/routes.ts";
+import { mountBackups } from "./backups/routes.ts";
+import { mountCredentials } from "./credentials/routes.ts";
+import { mountDevices } from "./devices/routes.ts";
+import { mountHealth } from "./health/routes.ts";
+import { mountHostKeys } from "./host_keys/routes.ts";
+import type { App, AppEnv } from "./http/app_type.ts";
+import { authenticateBy } from "./http/authenticate.ts";
+import { observeRequests } from "./http/observe.ts";
+import { mountOpenApi } from "./http/openapi.ts";
+import { mountPages } from "./http/pages.ts";
+import { mountProblems } from "./http/problems.ts";
+import { mountLeases } from "./jobs/lease_routes.ts";
+import { mountJobs } from "./jobs/routes.ts";
+import type { Services } from "./services.ts";
+import { mountSessions } from "./sessions/routes.ts";
+import { findSessionCaller } from "./sessions/store.ts";
+import { mountSetup } from "./setup/routes.ts";
+import { mountSites } from "./sites/routes.ts";
+import { mountTenants } from "./tenants/routes.ts";
+import { mountUsers } from "./users/routes.ts";
+
+/** The whole HTTP side: give `app.fetch` to a server, or call it as it is. */
+export function createApp(services: Services): App {
+  const app: App = new OpenAPIHono<AppEnv>();
+  const { db } = services;
+  const authenticate = authenticateBy({
+    ...services,
+    session: (secret) => findSessionCaller(db, secret),
+    apiToken: (secret) => findApiTokenCaller(db, secret),
+    agent: (context) => authenticateAgent(context, services),
+  });
+  observeRequests(app, { ...services, authenticate });
+  mountProblems(app);
+  mountPeople(app, services);
+  mountInventory(app, services);
+  mountWork(app, services);
+  mountOpenApi(app, { cookieName: services.cookie.name });
+  mountPages(app);
+  return app;
+}
+
+function mountPeople(app: App, services: Services): void {
+  mountHealth(app, services);
+  mountSetup(app, services);
+  mountSessions(app, services);
+  mountApiTokens(app, services);
+  mountUsers(app, services);
+  mountAudit(app, services);
+}
+
+function mountInventory(app: App, services: Services): void {
+  mountTenants(app, services);
+  mountSites(app, services);
+  mountCredentials(app, services);
+  mountDevices(app, services);
+  mountHostKeys(app, services);
+}
+
+function mountWork(app: App, services: Services): void {
+  mountAgents(app, services);
+  mountAgentProtocol(app, services);
+  mountJobs(app, services);
+  mountLeases(app, services);
+  mountBackups(app, services);
+}

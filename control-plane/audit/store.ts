@@ -1,0 +1,90 @@
+import { type Kysely, sql, type Transaction } from "kysely";
+import type { SiteId } from "@rookery/shared/ids.ts";
+import { newId } from "../database/new_id.ts";
+import type { Database } from "../database/schema.ts";
+import type { Caller } from "../http/caller.ts";
+import { type Scope, whereVisible } from "../permissions/scope.ts";
+
+/** Who did something, from where, in which request. */
+export interface Actor {
+  readonly kind: "user" | "api_token" | "agent" | "system";
+  readonly id: string | null;
+  readonly name: string;
+  readonly address: string;
+  readonly requestId: string;
+}
+
+/** One change of state. `detail` says what changed and never holds a secret. */
+export interface AuditEntry {
+  readonly actor: Actor;
+  /** `device.create`: noun and verb. */
+  readonly action: string;
+  readonly target?: { readonly kind: string; readonly id: string };
+  readonly siteId?: SiteId | null;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
+/** The actor behind a request. */
+export function actorOf(
+  context: { readonly caller: Caller; readonly address: string; readonly requestId: string },
+): Actor {
+  const { address, requestId } = context;
+  return { ...nameOf(context.caller), address, requestId };
+}
+
+/** The control plane itself, or somebody at its console. */
+export function systemActor(name: string): Actor {
+  return { kind: "system", id: null, name, address: "", requestId: "" };
+}
+
+function nameOf(caller: Caller): Pick<Actor, "kind" | "id" | "name"> {
+  if (caller.kind === "agent") return { kind: "agent", id: caller.agentId, name: caller.name };
+  if (caller.kind === "anonymous") return { kind: "system", id: null, name: "anonymous" };
+  const { via, username } = caller;
+  return via.kind === "api_token"
+    ? { kind: "api_token", id: via.tokenId, name: `${username}/${via.tokenName}` }
+    : { kind: "user", id: caller.userId, name: username };
+}
+
+/** Writes an audit row in the transaction of the change itself: neither exists without the other. */
+export async function writeAudit(tx: Transaction<Database>, entry: AuditEntry): Promise<void> {
+  const { actor } = entry;
+  await tx.insertInto("auditRows").values({
+    id: newId(),
+    actorKind: actor.kind,
+    actorId: actor.id,
+    actorName: actor.name,
+    action: entry.action,
+    targetKind: entry.target?.kind ?? "",
+    targetId: entry.target?.id ?? "",
+    siteId: entry.siteId ?? null,
+    address: actor.address,
+    requestId: actor.requestId,
+    detail: entry.detail ?? {},
+  }).execute();
+}
+
+/** Which rows, newest first; `before` is the position of the last row of the page before. */
+export interface AuditSelection {
+  readonly scope: Scope;
+  readonly limit: number;
+  readonly before?: { readonly xid: string; readonly id: string } | undefined;
+  readonly action?: string | undefined;
+  readonly targetId?: string | undefined;
+}
+
+/**
+ * Reads audit rows for people, newest first. It is no source for an export: a transaction that began earlier and commits
+ * later puts its rows behind pages that were read already.
+ */
+export function selectAuditRows(db: Kysely<Database>, selection: AuditSelection) {
+  const { before, action, targetId } = selection;
+  return whereVisible(db.selectFrom("auditRows").selectAll(), "siteId", selection.scope)
+    .$if(
+      before !== undefined,
+      (query) => query.where(sql<boolean>`(xid, id) < (${before?.xid}::xid8, ${before?.id}::uuid)`),
+    )
+    .$if(action !== undefined, (query) => query.where("action", "=", action ?? ""))
+    .$if(targetId !== undefined, (query) => query.where("targetId", "=", targetId ?? ""))
+    .orderBy("xid", "desc").orderBy("id", "desc").limit(selection.limit).execute();
+}

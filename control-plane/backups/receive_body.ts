@@ -1,0 +1,91 @@
+import { createHash } from "node:crypto";
+import type { Sha256 } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+
+export interface ReceiveOptions {
+  /** What the whole body must hash to. */
+  readonly sha256: Sha256;
+  readonly maxBytes: number;
+  readonly signal: AbortSignal;
+  /** A sender below this rate is cut off, counted after `graceSeconds`. Default 2,048. */
+  readonly minBytesPerSecond?: number;
+  /** Default 20. */
+  readonly graceSeconds?: number;
+}
+
+/**
+ * Reads a body while checking it: never holds more than `maxBytes`, waits for no sender that drips, and gives
+ * only bytes of the announced digest. Refuses with a ProblemError; the stream is cancelled then.
+ */
+export async function receiveBody(
+  body: ReadableStream<Uint8Array>,
+  options: ReceiveOptions,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const startedAt = performance.now();
+  const hash = createHash("sha256");
+  const chunks: Uint8Array[] = [];
+  let received = 0;
+  const reader = body.getReader();
+  try {
+    while (true) {
+      const untilMs = startedAt + allowedMs(received, options);
+      const { done, value } = await readBefore(reader, { untilMs, signal: options.signal });
+      if (done) break;
+      received += value.length;
+      if (received > options.maxBytes) {
+        throw new ProblemError("too-large", `The limit is ${options.maxBytes} bytes.`);
+      }
+      hash.update(value);
+      chunks.push(value);
+    }
+  } catch (error) {
+    await reader.cancel(error).catch(() => {});
+    throw error;
+  } finally {
+    reader.releaseLock();
+  }
+  if (hash.digest("hex") !== options.sha256) {
+    throw new ProblemError("malformed", "The bytes do not have the digest in the address.");
+  }
+  return join(chunks, received);
+}
+
+function allowedMs(
+  received: number,
+  { minBytesPerSecond = 2_048, graceSeconds = 20 }: ReceiveOptions,
+): number {
+  return (graceSeconds + received / minBytesPerSecond) * 1_000;
+}
+
+type Reader = ReadableStreamDefaultReader<Uint8Array>;
+
+/** One read, given up at a time (of `performance.now()`) or by the signal. */
+async function readBefore(
+  reader: Reader,
+  { untilMs, signal }: { readonly untilMs: number; readonly signal: AbortSignal },
+): Promise<ReadableStreamReadResult<Uint8Array>> {
+  signal.throwIfAborted();
+  const { promise: givenUp, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  const timer = setTimeout(
+    () => reject(new ProblemError("malformed", "The body came too slowly.")),
+    Math.max(0, untilMs - performance.now()),
+  );
+  try {
+    return await Promise.race([reader.read(), givenUp]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function join(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}

@@ -1,0 +1,89 @@
+import { type Kysely, type Selectable, sql } from "kysely";
+import type { RevisionState } from "@rookery/shared/api/backups.ts";
+import type { BackupId, DeviceId, RevisionId, Sha256, SiteId } from "@rookery/shared/ids.ts";
+import type { BackupsTable, Database, DeviceStatusTable } from "../database/schema.ts";
+import { type Scope, whereVisible } from "../permissions/scope.ts";
+
+/** A device that the caller may see, archived or not. */
+export async function selectVisibleDevice(
+  db: Kysely<Database>,
+  { scope, deviceId }: { readonly scope: Scope; readonly deviceId: DeviceId },
+): Promise<{ id: DeviceId; siteId: SiteId; name: string } | undefined> {
+  const query = db.selectFrom("devices").select(["id", "siteId", "name"])
+    .where("id", "=", deviceId);
+  return await whereVisible(query, "devices.siteId", scope).executeTakeFirst();
+}
+
+/** Which revisions, newest first; `before` is the last one of the page before. */
+export interface RevisionSelection {
+  readonly scope: Scope;
+  readonly limit: number;
+  readonly before?: RevisionId | undefined;
+  readonly ids?: readonly RevisionId[];
+  readonly siteId?: SiteId | undefined;
+  readonly deviceId?: DeviceId | undefined;
+  readonly capture?: string | undefined;
+  readonly state?: RevisionState | undefined;
+}
+
+export type RevisionRow = Awaited<ReturnType<typeof selectRevisions>>[number];
+
+/** What is known of revisions. */
+export async function selectRevisions(db: Kysely<Database>, selection: RevisionSelection) {
+  const { before, ids, siteId, deviceId, capture, state } = selection;
+  let query = whereVisible(selectRevision(db), "revisions.siteId", selection.scope);
+  if (before !== undefined) query = query.where("id", "<", before);
+  if (ids !== undefined) query = query.where("id", "in", [...ids]);
+  if (siteId !== undefined) query = query.where("siteId", "=", siteId);
+  if (deviceId !== undefined) query = query.where("deviceId", "=", deviceId);
+  if (capture !== undefined) query = query.where("capture", "=", capture);
+  if (state !== undefined) query = query.where("state", "=", state);
+  return await query.orderBy("id", "desc").limit(selection.limit).execute();
+}
+
+function selectRevision(db: Kysely<Database>) {
+  return db.selectFrom("revisions")
+    .select(["id", "siteId", "deviceId", "capture", "platform", "number", "state", "grade"])
+    .select(["bytes", "lines", "backupId", "firstSeenAt", "lastSeenAt", "decidedAt"])
+    .select([
+      sql<Sha256>`raw_sha256`.as("sha256"),
+      sql<boolean>`exists (select from current_texts t where t.revision_id = revisions.id)`
+        .as("current"),
+    ]);
+}
+
+/** The accepted revision of the same capture that came before this one. */
+export async function selectPreviousRevision(
+  db: Kysely<Database>,
+  { deviceId, capture, number }: Pick<RevisionRow, "deviceId" | "capture" | "number">,
+): Promise<RevisionRow | undefined> {
+  return await selectRevision(db)
+    .where("deviceId", "=", deviceId).where("capture", "=", capture)
+    .where("number", "<", number).where("state", "=", "accepted")
+    .orderBy("number", "desc").limit(1).executeTakeFirst();
+}
+
+/** The attempts on a device, newest first. */
+export async function selectBackups(
+  db: Kysely<Database>,
+  { siteId, deviceId, before, limit }: {
+    readonly siteId: SiteId;
+    readonly deviceId: DeviceId;
+    readonly before?: BackupId | undefined;
+    readonly limit: number;
+  },
+): Promise<Selectable<BackupsTable>[]> {
+  let query = db.selectFrom("backups").selectAll()
+    .where("siteId", "=", siteId).where("deviceId", "=", deviceId);
+  if (before !== undefined) query = query.where("id", "<", before);
+  return await query.orderBy("id", "desc").limit(limit).execute();
+}
+
+/** The status of a device; undefined before its first attempt. */
+export async function selectDeviceStatus(
+  db: Kysely<Database>,
+  deviceId: DeviceId,
+): Promise<Selectable<DeviceStatusTable> | undefined> {
+  return await db.selectFrom("deviceStatus").selectAll().where("deviceId", "=", deviceId)
+    .executeTakeFirst();
+}

@@ -1,0 +1,138 @@
+import { type Kysely, type Selectable, sql } from "kysely";
+import {
+  archiveDevice,
+  createDevice,
+  getDevice,
+  listDevices,
+  listPlatforms,
+  restoreDevice,
+  updateDevice,
+} from "@rookery/shared/api/devices.ts";
+import { DRIVERS } from "@rookery/shared/drivers/mod.ts";
+import { type CredentialId, DeviceId, type SiteId } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { changedFields, given } from "../audit/changed_fields.ts";
+import { actorOf, writeAudit } from "../audit/store.ts";
+import { refuseDuplicates } from "../database/constraints.ts";
+import { newId } from "../database/new_id.ts";
+import type { Database, DevicesTable } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
+import type { App } from "../http/app_type.ts";
+import { pageOf, readCursor } from "../http/page.ts";
+import { route } from "../http/route.ts";
+import { cancelJob } from "../jobs/cancel.ts";
+import { isSiteVisible } from "../jobs/job_queries.ts";
+import type { Scope } from "../permissions/scope.ts";
+import * as store from "./store.ts";
+
+const DUPLICATES = {
+  devices_name: ["name", "another device of the site has this name"],
+  devices_address: ["host", "another device of the site has this address and port"],
+} as const;
+
+/** Devices, and the platforms they can have. */
+export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }): void {
+  route(app, listPlatforms, () => ({ items: [...DRIVERS.values()].map(platformOf) }));
+
+  route(app, listDevices, async ({ query: { limit, cursor, ...filter } }, { scope }) => {
+    const after = readCursor(cursor, DeviceId);
+    const rows = await store.selectDevices(db, { ...filter, scope, after, limit: limit + 1 });
+    return pageOf(rows, limit, { item: deviceOf, position: (row) => row.id });
+  });
+
+  route(app, getDevice, async ({ params }, { scope }) => {
+    return deviceOf(await readDevice(db, scope, params.deviceId));
+  });
+
+  route(app, createDevice, async ({ body }, context) => {
+    const id = newId<DeviceId>();
+    const { siteId, credentialId } = body;
+    const row = await refuseDuplicates(DUPLICATES, () =>
+      inTransaction(db, async (tx) => {
+        const { scope } = context;
+        if (!await isSiteVisible(tx, { scope, siteId })) throw refused("siteId", "is no site");
+        await checkCredential(tx, { scope, siteId, credentialId });
+        const device = await store.insertDevice(tx, { ...body, id });
+        const entry = { action: "device.create", target: { kind: "device", id }, siteId };
+        await writeAudit(tx, { ...entry, actor: actorOf(context), detail: body });
+        return device;
+      }));
+    return deviceOf(row);
+  });
+
+  route(app, updateDevice, async ({ params: { deviceId: id }, body }, context) => {
+    const before = await readDevice(db, context.scope, id);
+    const { siteId } = before;
+    await refuseDuplicates(DUPLICATES, () =>
+      inTransaction(db, async (tx) => {
+        const { credentialId = null } = body;
+        await checkCredential(tx, { scope: context.scope, siteId, credentialId });
+        await store.updateDevice(tx, id, given(body));
+        const entry = { action: "device.update", target: { kind: "device", id }, siteId };
+        const detail = changedFields(deviceOf(before), body);
+        await writeAudit(tx, { ...entry, actor: actorOf(context), detail });
+      }));
+    return deviceOf(await readDevice(db, context.scope, id));
+  });
+
+  route(app, archiveDevice, async ({ params: { deviceId: id } }, context) => {
+    const { siteId, archivedAt } = await readDevice(db, context.scope, id);
+    if (archivedAt !== null) throw new ProblemError("conflict", "The device is archived already.");
+    const open = await inTransaction(db, async (tx) => {
+      await store.updateDevice(tx, id, { archivedAt: sql<Temporal.Instant>`now()` as never });
+      const entry = { action: "device.archive", target: { kind: "device", id }, siteId };
+      await writeAudit(tx, { ...entry, actor: actorOf(context) });
+      return await store.selectOpenJobs(tx, { siteId, deviceId: id });
+    });
+    for (const jobId of open) await cancelJob(db, { siteId, jobId });
+  });
+
+  route(app, restoreDevice, async ({ params: { deviceId: id } }, context) => {
+    const { siteId, archivedAt } = await readDevice(db, context.scope, id);
+    if (archivedAt === null) throw new ProblemError("conflict", "The device is not archived.");
+    await refuseDuplicates(DUPLICATES, () =>
+      inTransaction(db, async (tx) => {
+        await store.updateDevice(tx, id, { archivedAt: null });
+        const entry = { action: "device.restore", target: { kind: "device", id }, siteId };
+        await writeAudit(tx, { ...entry, actor: actorOf(context) });
+      }));
+    return deviceOf(await readDevice(db, context.scope, id));
+  });
+}
+
+async function readDevice(db: Kysely<Database>, scope: Scope, deviceId: DeviceId) {
+  const [row] = await store.selectDevices(db, { scope, deviceId, limit: 1 });
+  if (!row) throw new ProblemError("not-found", "There is no such device.");
+  return row;
+}
+
+async function checkCredential(
+  db: Kysely<Database>,
+  use: { scope: Scope; siteId: SiteId; credentialId: CredentialId | null },
+): Promise<void> {
+  const { credentialId } = use;
+  if (credentialId === null) return;
+  if (await store.isCredentialUsable(db, { ...use, credentialId })) return;
+  throw refused("credentialId", "is no credential of the device's tenant");
+}
+
+function refused(field: string, detail: string): ProblemError {
+  return new ProblemError("validation", `#/${field}: ${detail}`, {
+    errors: [{ detail, pointer: `#/${field}` }],
+  });
+}
+
+function deviceOf(row: Selectable<DevicesTable>) {
+  return {
+    ...row,
+    createdAt: row.createdAt.toString(),
+    updatedAt: row.updatedAt.toString(),
+    archivedAt: row.archivedAt?.toString() ?? null,
+  };
+}
+
+function platformOf(driver: typeof DRIVERS extends ReadonlyMap<string, infer D> ? D : never) {
+  const { platform, label, transport, evidence, restore } = driver;
+  const captures = driver.captures.map((capture) => capture.name);
+  return { platform, label, transport, captures, evidence: evidence.kind, restore };
+}

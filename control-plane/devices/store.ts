@@ -1,0 +1,62 @@
+import { type Insertable, type Kysely, sql, type Transaction, type Updateable } from "kysely";
+import type { CredentialId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
+import type { Database, DevicesTable } from "../database/schema.ts";
+import { isVisible, type Scope, whereVisible } from "../permissions/scope.ts";
+
+export interface DeviceSelection {
+  readonly scope: Scope;
+  readonly limit: number;
+  readonly deviceId?: DeviceId;
+  readonly siteId?: SiteId | undefined;
+  readonly platform?: string | undefined;
+  /** Only archived ones, only those in use, or both. */
+  readonly archived?: boolean;
+  readonly after?: DeviceId | undefined;
+}
+
+export function selectDevices(db: Kysely<Database>, selection: DeviceSelection) {
+  const { after, deviceId, siteId, platform, archived, limit } = selection;
+  return whereVisible(db.selectFrom("devices").selectAll(), "devices.siteId", selection.scope)
+    .$if(after !== undefined, (query) => query.where("id", ">", after as DeviceId))
+    .$if(deviceId !== undefined, (query) => query.where("id", "=", deviceId as DeviceId))
+    .$if(siteId !== undefined, (query) => query.where("siteId", "=", siteId as SiteId))
+    .$if(platform !== undefined, (query) => query.where("platform", "=", platform as string))
+    .$if(archived === true, (query) => query.where("archivedAt", "is not", null))
+    .$if(archived === false, (query) => query.where("archivedAt", "is", null))
+    .orderBy("id").limit(limit).execute();
+}
+
+export function insertDevice(db: Kysely<Database>, device: Insertable<DevicesTable>) {
+  return db.insertInto("devices").values(device).returningAll().executeTakeFirstOrThrow();
+}
+
+export async function updateDevice(
+  db: Kysely<Database>,
+  id: DeviceId,
+  change: Updateable<DevicesTable>,
+): Promise<void> {
+  await db.updateTable("devices").set({ ...change, updatedAt: sql<Temporal.Instant>`now()` })
+    .where("id", "=", id).execute();
+}
+
+/** A device may use the credentials of its own tenant only. */
+export async function isCredentialUsable(
+  db: Kysely<Database>,
+  use: { scope: Scope; siteId: SiteId; credentialId: CredentialId },
+): Promise<boolean> {
+  const { rows } = await sql`
+    select 1 from credentials c join sites s on s.tenant_id = c.tenant_id
+    where c.id = ${use.credentialId} and s.id = ${use.siteId} and ${isVisible("s.id", use.scope)}`
+    .execute(db);
+  return rows.length > 0;
+}
+
+/** The jobs of a device that have not ended. */
+export async function selectOpenJobs(
+  tx: Transaction<Database>,
+  device: { siteId: SiteId; deviceId: DeviceId },
+): Promise<JobId[]> {
+  const rows = await tx.selectFrom("openJobs").select("jobId")
+    .where("siteId", "=", device.siteId).where("deviceId", "=", device.deviceId).execute();
+  return rows.map((row) => row.jobId);
+}

@@ -1,0 +1,35 @@
+import { getHealth, getReadiness } from "@rookery/shared/api/health.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import type { ConnectedDatabase } from "../database/connect.ts";
+import type { App } from "../http/app_type.ts";
+import { route } from "../http/route.ts";
+
+/** Longer than any healthy database takes, shorter than what probes wait. */
+const PATIENCE_MS = 3_000;
+const RETRY_SECONDS = 5;
+
+/** Probes for whoever keeps the process running. */
+export function mountHealth(app: App, database: Pick<ConnectedDatabase, "sql">): void {
+  route(app, getHealth, () => ({ status: "ok" }));
+  route(app, getReadiness, async () => {
+    const started = Promise.withResolvers<never>();
+    const timer = setTimeout(() => started.reject(new Error("no answer in time")), PATIENCE_MS);
+    try {
+      await Promise.race([checkMigrated(database), started.promise]);
+      return { status: "ready" };
+    } catch (cause) {
+      throw new ProblemError("overloaded", "The database does not answer, or is not migrated.", {
+        retryAfterSeconds: RETRY_SECONDS,
+        cause,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  });
+}
+
+/** Reads what only a migrated database has: its row of migrations and the row of the installation. */
+async function checkMigrated({ sql }: Pick<ConnectedDatabase, "sql">): Promise<void> {
+  const [row] = await sql`select 1 from installation, migrations limit 1`;
+  if (!row) throw new Error("The database has no installation");
+}

@@ -1,0 +1,24 @@
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { Access } from "@rookery/shared/api/access.ts";
+import type { Caller } from "./caller.ts";
+import type { Log } from "./log.ts";
+
+/** Finds out who is calling an endpoint with this access; throws a ProblemError when they may not. */
+export type Authenticate = (context: AppContext, access: Access) => Promise<Caller>;
+
+/** What every request carries. */
+export interface AppEnv {
+  /** What `app.fetch(request, bindings)` is given beside the request. */
+  Bindings: { readonly remoteAddress?: string };
+  Variables: {
+    readonly requestId: string;
+    readonly address: string;
+    readonly authenticate: Authenticate;
+    readonly log: Log;
+    caller?: Caller;
+  };
+}
+
+export type App = OpenAPIHono<AppEnv>;
+export type AppContext = Context<AppEnv>;

@@ -1,0 +1,55 @@
+import type { Access, Permission } from "@rookery/shared/api/access.ts";
+import type { AgentId, ApiTokenId, BootId, SiteId, UserId } from "@rookery/shared/ids.ts";
+
+/** Which sites a permission reaches. Tag selectors will be a third form. */
+export type Scope = { readonly all: true } | {
+  readonly all: false;
+  readonly siteIds: readonly SiteId[];
+};
+
+export const EVERYTHING: Scope = { all: true };
+export const NOTHING: Scope = { all: false, siteIds: [] };
+
+/** A person, through a browser session or an API token. */
+export interface UserCaller {
+  readonly kind: "user";
+  readonly userId: UserId;
+  readonly username: string;
+  /** Each permission the person holds, and how far it reaches. */
+  readonly grants: ReadonlyMap<Permission, Scope>;
+  readonly via:
+    | { readonly kind: "session"; readonly sessionId: string }
+    | { readonly kind: "api_token"; readonly tokenId: ApiTokenId; readonly tokenName: string };
+}
+
+/** An enrolled agent that has proven to hold its key. */
+export interface AgentCaller {
+  readonly kind: "agent";
+  readonly agentId: AgentId;
+  readonly name: string;
+  /** RFC 7638 thumbprint of its signing key. */
+  readonly thumbprint: string;
+  /** The boot its access token was made for; absent where the endpoint opens the session. */
+  readonly bootId?: BootId;
+}
+
+export interface AnonymousCaller {
+  readonly kind: "anonymous";
+}
+
+export type Caller = UserCaller | AgentCaller | AnonymousCaller;
+
+/** Who can be calling an endpoint with this `access`. */
+export type CallerFor<A extends Access> = A extends "public" ? AnonymousCaller
+  : A extends "agent" ? AgentCaller
+  : UserCaller;
+
+/** How far a caller's permission reaches; `NOTHING` without it. */
+export function reachOf(caller: Caller, permission: Permission): Scope {
+  return caller.kind === "user" ? caller.grants.get(permission) ?? NOTHING : NOTHING;
+}
+
+/** Whether a caller holds a permission at all, for whichever sites. */
+export function can(caller: Caller, permission: Permission): boolean {
+  return caller.kind === "user" && caller.grants.has(permission);
+}

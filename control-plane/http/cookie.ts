@@ -1,0 +1,25 @@
+import type { Context } from "hono";
+import { getCookie } from "hono/cookie";
+import { serialize } from "hono/utils/cookie";
+
+/** How the session cookie is set: its name and flags depend on whether browsers reach us by TLS. */
+export interface SessionCookie {
+  readonly name: string;
+  read(context: Context): string | undefined;
+  /** The value of a `Set-Cookie` header. */
+  set(secret: string, maxAgeSeconds: number): string;
+  clear(): string;
+}
+
+/** The cookie for an installation at `publicUrl`. `__Host-` binds it to this very host and needs TLS. */
+export function sessionCookie(publicUrl: string): SessionCookie {
+  const secure = publicUrl.startsWith("https:");
+  const name = secure ? "__Host-rookery" : "rookery";
+  const flags = { path: "/", httpOnly: true, sameSite: "Lax", secure } as const;
+  return {
+    name,
+    read: (context) => getCookie(context, name),
+    set: (secret, maxAge) => serialize(name, secret, { ...flags, maxAge }),
+    clear: () => serialize(name, "", { ...flags, maxAge: 0 }),
+  };
+}

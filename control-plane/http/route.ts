@@ -1,0 +1,151 @@
+import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import type { z } from "zod";
+import type { AnyEndpoint, HandlerInput, HandlerReply } from "@rookery/shared/endpoint.ts";
+import { fieldErrors, type InputPlace } from "@rookery/shared/field_errors.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import type { App, AppContext, AppEnv } from "./app_type.ts";
+import { type Caller, type CallerFor, NOTHING, reachOf, type Scope } from "./caller.ts";
+import { documentOf } from "./openapi_route.ts";
+
+/** What a handler knows beside its input. */
+export interface RouteContext<E extends AnyEndpoint = AnyEndpoint> {
+  readonly caller: CallerFor<E["access"]>;
+  /** How far the caller's permission for this endpoint reaches. */
+  readonly scope: Scope;
+  readonly request: Request;
+  /** Aborts when the caller goes away. */
+  readonly signal: AbortSignal;
+  readonly requestId: string;
+  /** The caller's network address, as far as trusted proxies tell. */
+  readonly address: string;
+  setHeader(name: string, value: string): void;
+}
+
+/** Answers one endpoint. Refuses by throwing a ProblemError. */
+export type Handler<E extends AnyEndpoint> = (
+  input: HandlerInput<E>,
+  context: RouteContext<E>,
+) => HandlerReply<E> | Promise<HandlerReply<E>>;
+
+/**
+ * Mounts an endpoint: who may call it, how large its body may be, what its input must look like, in this order; then
+ * the handler. The reply is parsed by the endpoint's schema before it leaves.
+ */
+export function route<E extends AnyEndpoint>(
+  app: App,
+  endpoint: E,
+  handler: NoInfer<Handler<E>>,
+): void {
+  const document = documentOf(endpoint);
+  if (endpoint.method === "HEAD") app.openAPIRegistry.registerPath(document);
+  const mounted = createRoute({
+    ...document,
+    // Hono answers HEAD by the GET route and drops the body.
+    method: endpoint.method === "HEAD" ? "get" : document.method,
+    hide: endpoint.method === "HEAD",
+    middleware: guardsOf(endpoint),
+  });
+  app.openapi(mounted, async (context: Context) => {
+    // Parsed by the very schemas that HandlerInput and HandlerReply are computed from.
+    const input = inputOf(endpoint, context) as HandlerInput<E>;
+    return replyOf(endpoint, context, await handler(input, contextOf(endpoint, context)));
+  }, (result) => {
+    if (!result.success) throw refusalOf(result.target, result.error);
+  });
+}
+
+function guardsOf(endpoint: AnyEndpoint) {
+  const guard = async (context: Context<AppEnv>, next: () => Promise<void>) => {
+    if (endpoint.method === "HEAD" && context.req.raw.method !== "HEAD") {
+      throw new ProblemError("method-not-allowed", "This address takes HEAD.");
+    }
+    context.set("caller", await context.var.authenticate(context, endpoint.access));
+    checkContentType(endpoint, context);
+    await next();
+  };
+  // A stream is counted by whoever reads it: buffering it here would defeat its purpose.
+  if (endpoint.bodyAs === "bytes") return [guard, limitDeclaredLength(endpoint)];
+  return [guard, bodyLimit({ maxSize: endpoint.maxBodyBytes, onError: refuseTooLarge })];
+}
+
+function limitDeclaredLength(endpoint: AnyEndpoint) {
+  return async (context: Context<AppEnv>, next: () => Promise<void>) => {
+    const declared = Number(context.req.header("content-length") ?? 0);
+    if (declared > endpoint.maxBodyBytes) refuseTooLarge();
+    await next();
+  };
+}
+
+function refuseTooLarge(): never {
+  throw new ProblemError("too-large", "The request body is larger than this endpoint takes.");
+}
+
+function checkContentType(endpoint: AnyEndpoint, context: AppContext): void {
+  if (endpoint.bodyAs !== "bytes") return;
+  const type = context.req.header("content-type")?.split(";")[0]?.trim().toLowerCase();
+  if (type !== "application/octet-stream") {
+    throw new ProblemError("unsupported-media-type", "Send application/octet-stream.");
+  }
+}
+
+const PLACES: Readonly<Record<string, InputPlace>> = {
+  json: "body",
+  query: "query",
+  param: "params",
+};
+
+function refusalOf(target: string, error: z.core.$ZodError): ProblemError {
+  const errors = fieldErrors(error, PLACES[target] ?? "body");
+  const detail = errors.map((field) => `${field.pointer}: ${field.detail}`).join("; ");
+  return new ProblemError("validation", detail.slice(0, 500), { errors });
+}
+
+function inputOf(endpoint: AnyEndpoint, context: Context): unknown {
+  const valid = (target: string): unknown => context.req.valid(target as never);
+  return {
+    params: endpoint.params ? valid("param") : undefined,
+    query: endpoint.query ? valid("query") : undefined,
+    body: endpoint.bodyAs === "bytes"
+      ? context.req.raw.body ?? new Blob([]).stream()
+      : endpoint.body
+      ? valid("json")
+      : undefined,
+  };
+}
+
+function contextOf<E extends AnyEndpoint>(endpoint: E, context: AppContext): RouteContext<E> {
+  const caller: Caller = context.var.caller ?? { kind: "anonymous" };
+  return {
+    // `authenticate` has thrown unless the caller is of the kind that the endpoint's access asks for.
+    caller: caller as CallerFor<E["access"]>,
+    scope: reachFor(endpoint, caller),
+    request: context.req.raw,
+    signal: context.req.raw.signal,
+    requestId: context.var.requestId,
+    address: context.var.address,
+    setHeader: (name, value) => context.header(name, value, { append: name === "set-cookie" }),
+  };
+}
+
+function reachFor({ access }: AnyEndpoint, caller: Caller): Scope {
+  return access === "public" || access === "session" || access === "agent"
+    ? NOTHING
+    : reachOf(caller, access);
+}
+
+function replyOf(endpoint: AnyEndpoint, context: AppContext, reply: unknown): Response {
+  if (endpoint.replyAs === "nothing") return context.body(null, endpoint.status);
+  const status = endpoint.status as 200;
+  if (endpoint.replyAs === "text") return context.text(reply as string, status);
+  if (endpoint.replyAs === "bytes") {
+    context.header("Content-Type", "application/octet-stream");
+    return context.body(reply as Uint8Array<ArrayBuffer> | ReadableStream, status);
+  }
+  const parsed = endpoint.reply?.safeParse(reply);
+  if (parsed?.success) return context.json(parsed.data as never, status);
+  throw new Error(`Cannot send the reply of ${endpoint.method} ${endpoint.path}`, {
+    cause: parsed?.error,
+  });
+}

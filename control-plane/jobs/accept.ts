@@ -1,0 +1,232 @@
+import { sql, type Transaction } from "kysely";
+import type { AgentId, DeviceId, JobId, LeaseId, SiteId } from "@rookery/shared/ids.ts";
+import {
+  type Failure,
+  failureClass,
+  RETRY_POLICIES,
+  type RetryPolicy,
+} from "@rookery/shared/jobs/failure.ts";
+import type { JobKind } from "@rookery/shared/jobs/mod.ts";
+import { newId } from "../database/new_id.ts";
+import type { Database } from "../database/schema.ts";
+
+/** Who reports on which attempt; every write of a result matches all of it. */
+export interface Attempt {
+  readonly siteId: SiteId;
+  readonly jobId: JobId;
+  readonly leaseId: LeaseId;
+  readonly epoch: number;
+  readonly agentId: AgentId;
+}
+
+/** How the attempt ended, as the control plane judges it. */
+export type Verdict =
+  | { readonly status: "completed"; readonly report: unknown }
+  | { readonly status: "failed"; readonly failure: Failure }
+  | { readonly status: "cancelled" };
+
+export interface Envelope {
+  readonly sha256: string;
+  readonly durationMs: number;
+}
+
+export type Answer = "accepted" | "accepted_late" | "superseded";
+
+/** The attempt as it was settled, or what became of it earlier. */
+export interface Acceptance {
+  readonly answer: Answer;
+  /** The same envelope was answered before; nothing changed now. */
+  readonly duplicate: boolean;
+  readonly settled?: SettledJob;
+}
+
+export interface SettledJob {
+  readonly deviceId: DeviceId;
+  readonly kind: JobKind;
+  /** `waiting`: it will be tried again. */
+  readonly outcome: "completed" | "failed" | "cancelled" | "dead" | "waiting";
+  readonly late: boolean;
+}
+
+interface Taken {
+  readonly deviceId: DeviceId;
+  readonly kind: JobKind;
+  readonly fails: number;
+  readonly sessionLosses: number;
+  readonly offsetSeconds: number;
+  readonly cancelRequested: boolean;
+  readonly grantedAt: Temporal.Instant;
+  readonly late: boolean;
+}
+
+/**
+ * Settles an attempt, exactly once: the lease (or, when it was lost, the waiting job that nobody else took)
+ * must still carry this epoch of this agent. Otherwise the envelope gets the answer it got before, or
+ * `superseded`, which is recorded and changes no state.
+ */
+export async function acceptResult(
+  tx: Transaction<Database>,
+  attempt: Attempt,
+  result: { verdict: Verdict; envelope: Envelope },
+): Promise<Acceptance> {
+  const taken = await takeLease(tx, attempt) ?? await takeLate(tx, attempt);
+  if (!taken) return await answerAgain(tx, attempt, result);
+  const verdict: Verdict = taken.cancelRequested ? { status: "cancelled" } : result.verdict;
+  const answer = taken.late ? "accepted_late" : "accepted";
+  await recordAttempt(tx, attempt, { ...result, verdict, answer, taken });
+  const outcome = await settle(tx, attempt, { verdict, taken });
+  const { deviceId, kind, late } = taken;
+  return { answer, duplicate: false, settled: { deviceId, kind, outcome, late } };
+}
+
+async function takeLease(tx: Transaction<Database>, attempt: Attempt): Promise<Taken | undefined> {
+  const { rows } = await sql<Taken>`
+    delete from leases
+    where site_id = ${attempt.siteId} and job_id = ${attempt.jobId} and id = ${attempt.leaseId}
+      and epoch = ${attempt.epoch} and agent_id = ${attempt.agentId}
+    returning device_id, kind, fails, session_losses, offset_seconds, cancel_requested, granted_at,
+      false as late`.execute(tx);
+  return rows[0];
+}
+
+/** Late but not superseded: nobody holds a newer epoch, so the work is not thrown away. */
+async function takeLate(tx: Transaction<Database>, attempt: Attempt): Promise<Taken | undefined> {
+  const { rows } = await sql<Taken>`
+    delete from ready r using grants g
+    where r.site_id = ${attempt.siteId} and r.job_id = ${attempt.jobId}
+      and r.epoch = ${attempt.epoch} and r.late_agent_id = ${attempt.agentId}
+      and g.lease_id = ${attempt.leaseId} and g.epoch = r.epoch and g.job_id = r.job_id
+    returning r.device_id, r.kind, r.fails, r.session_losses, r.offset_seconds,
+      false as cancel_requested, g.granted_at, true as late`.execute(tx);
+  return rows[0];
+}
+
+/**
+ * A statement of its own, so that it sees what was committed while the ones above waited for a lock. An
+ * envelope that was answered gets that answer for ever.
+ */
+async function answerAgain(
+  tx: Transaction<Database>,
+  attempt: Attempt,
+  result: { verdict: Verdict; envelope: Envelope },
+): Promise<Acceptance> {
+  const { rows } = await sql<{ answer: Answer }>`
+    select answer from attempts
+    where site_id = ${attempt.siteId} and job_id = ${attempt.jobId} and epoch = ${attempt.epoch}
+      and agent_id = ${attempt.agentId} and envelope_sha256 = ${result.envelope.sha256}
+      and answer is not null
+    order by ended_at limit 1`.execute(tx);
+  if (rows[0]) return { answer: rows[0].answer, duplicate: true };
+  await recordSuperseded(tx, attempt, result.envelope);
+  return { answer: "superseded", duplicate: false };
+}
+
+async function recordSuperseded(tx: Transaction<Database>, attempt: Attempt, envelope: Envelope) {
+  await sql`
+    insert into attempts (id, site_id, job_id, device_id, lease_id, epoch, agent_id, outcome,
+      answer, envelope_sha256, duration_ms, granted_at)
+    select ${newId()}, site_id, job_id, device_id, lease_id, epoch, agent_id, 'superseded',
+      'superseded', ${envelope.sha256}, ${envelope.durationMs}, granted_at
+    from grants where lease_id = ${attempt.leaseId} and agent_id = ${attempt.agentId}`.execute(tx);
+}
+
+async function recordAttempt(
+  tx: Transaction<Database>,
+  attempt: Attempt,
+  end: { verdict: Verdict; envelope: Envelope; answer: Answer; taken: Taken },
+): Promise<void> {
+  const failure = end.verdict.status === "failed" ? end.verdict.failure : undefined;
+  const { siteId, jobId, leaseId, epoch, agentId } = attempt;
+  await tx.insertInto("attempts").values({
+    id: newId(),
+    ...{ siteId, jobId, leaseId, epoch, agentId },
+    deviceId: end.taken.deviceId,
+    outcome: end.verdict.status,
+    failureCode: failure?.code ?? null,
+    failureDetail: failure?.detail ?? null,
+    answer: end.answer,
+    envelopeSha256: end.envelope.sha256,
+    durationMs: end.envelope.durationMs,
+    grantedAt: end.taken.grantedAt,
+  }).execute();
+}
+
+/** Moves the job on: to done, or back to waiting when its failure class allows another attempt. */
+async function settle(
+  tx: Transaction<Database>,
+  attempt: Attempt,
+  end: { verdict: Verdict; taken: Taken },
+): Promise<SettledJob["outcome"]> {
+  const { verdict, taken } = end;
+  if (verdict.status !== "failed") {
+    await finish(tx, attempt, { ...end, outcome: verdict.status });
+    return verdict.status;
+  }
+  const policy = RETRY_POLICIES[failureClass(verdict.failure.code)];
+  const fails = taken.fails + 1;
+  if (fails < policy.attempts) {
+    await waitAgain(tx, attempt, { taken, failure: verdict.failure, fails, policy });
+    return "waiting";
+  }
+  // A class that is never retried is a verdict on the device; an exhausted one is a dead job to requeue.
+  const outcome = policy.attempts === 1 ? "failed" : "dead";
+  await finish(tx, attempt, { ...end, outcome });
+  return outcome;
+}
+
+async function waitAgain(
+  tx: Transaction<Database>,
+  attempt: Attempt,
+  next: { taken: Taken; failure: Failure; fails: number; policy: RetryPolicy },
+): Promise<void> {
+  const { taken, failure, fails, policy } = next;
+  const delay = delaySeconds(policy, fails);
+  await sql`
+    insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch, fails,
+      session_losses, last_failure)
+    select ${attempt.siteId}, due + make_interval(secs => greatest(${taken.offsetSeconds}::int, 0)),
+      ${attempt.jobId}, ${taken.deviceId}, ${taken.kind}, due, ${taken.offsetSeconds},
+      ${attempt.epoch}, ${fails}, ${taken.sessionLosses}, ${failure.code}
+    from (select clock_timestamp() + make_interval(secs => ${delay}::float) as due) d`.execute(tx);
+}
+
+/** Exponential with full jitter, or fixed with half of it; never more than the cap. */
+export function delaySeconds(policy: RetryPolicy, fails: number): number {
+  if (policy.backoff === "fixed") return policy.baseSeconds * (0.5 + Math.random());
+  return Math.random() * Math.min(policy.capSeconds, policy.baseSeconds * 2 ** fails);
+}
+
+async function finish(
+  tx: Transaction<Database>,
+  attempt: Attempt,
+  end: { verdict: Verdict; taken: Taken; outcome: "completed" | "failed" | "cancelled" | "dead" },
+): Promise<void> {
+  const { siteId, jobId, epoch, agentId } = attempt;
+  const { deviceId, kind, late } = end.taken;
+  await tx.deleteFrom("openJobs").where("siteId", "=", siteId).where("jobId", "=", jobId).execute();
+  await tx.insertInto("done").values({
+    siteId,
+    jobId,
+    deviceId,
+    kind,
+    epoch,
+    agentId,
+    late,
+    outcome: end.outcome,
+    failureCode: end.verdict.status === "failed" ? end.verdict.failure.code : null,
+    failureDetail: end.verdict.status === "failed" ? end.verdict.failure.detail : null,
+    report: end.verdict.status === "completed" ? end.verdict.report : null,
+  }).execute();
+  if (end.outcome === "completed") await closeDead(tx, { siteId, deviceId, kind });
+}
+
+/** A later success of the same device and kind closes what had died before it. */
+async function closeDead(
+  tx: Transaction<Database>,
+  job: { siteId: SiteId; deviceId: DeviceId; kind: JobKind },
+): Promise<void> {
+  await sql`
+    update done set closed_at = clock_timestamp()
+    where site_id = ${job.siteId} and device_id = ${job.deviceId} and kind = ${job.kind}
+      and outcome = 'dead' and closed_at is null`.execute(tx);
+}

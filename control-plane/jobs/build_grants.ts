@@ -1,0 +1,83 @@
+import type { Kysely } from "kysely";
+import type { AgentId, BootId, ClaimId } from "@rookery/shared/ids.ts";
+import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
+import { openSecrets, sealForAgent } from "../credentials/vault.ts";
+import { newId } from "../database/new_id.ts";
+import type { Database } from "../database/schema.ts";
+import type { KeyRing } from "../keys/key_ring.ts";
+import type { GrantedLease } from "./claim.ts";
+import { type LeaseDetails, readLeaseDetails } from "./lease_details.ts";
+import { type LeaseContext, signLease } from "./sign_lease.ts";
+
+/** A lease ready to be sent, or why its job cannot run at all. */
+export type Grant =
+  | { readonly lease: string; readonly credential: string }
+  | { readonly impossible: FailureCode; readonly granted: GrantedLease };
+
+export interface GrantsFor {
+  readonly agentId: AgentId;
+  readonly bootId: BootId;
+  readonly claimId: ClaimId;
+  readonly sealJwk: unknown;
+  readonly thumbprint: string;
+  readonly issuer: string;
+  readonly incarnation: number;
+  readonly keyRing: KeyRing;
+}
+
+/** Signs what was granted and seals to the agent what it needs to log in; every delivery is written down. */
+export async function buildGrants(
+  db: Kysely<Database>,
+  leases: readonly GrantedLease[],
+  to: GrantsFor,
+): Promise<Grant[]> {
+  const leaseIds = leases.map((lease) => lease.leaseId);
+  const details = await readLeaseDetails(db, { agentId: to.agentId, leaseIds });
+  const grants: Grant[] = [];
+  for (const lease of leases) {
+    const detail = details.get(lease.leaseId);
+    // Returned or cancelled since it was granted: there is nothing to send.
+    if (detail) grants.push(await buildGrant(db, { lease, detail }, to));
+  }
+  return grants;
+}
+
+async function buildGrant(
+  db: Kysely<Database>,
+  { lease, detail }: { lease: GrantedLease; detail: LeaseDetails },
+  to: GrantsFor,
+): Promise<Grant> {
+  if (!detail.credential) return { impossible: "credential_missing", granted: lease };
+  const sealed = await sealForAgent(await openCredential(lease, detail, to), to.sealJwk);
+  const context: LeaseContext = to;
+  const signed = await signLease(lease, detail, { context, credentialSha256: sealed.sha256 });
+  await db.insertInto("secretDeliveries").values({
+    id: newId(),
+    siteId: lease.siteId,
+    credentialId: detail.credential.id,
+    version: detail.credential.version,
+    agentId: to.agentId,
+    thumbprint: to.thumbprint,
+    leaseId: lease.leaseId,
+  }).execute();
+  return { lease: signed, credential: sealed.jwe };
+}
+
+async function openCredential(lease: GrantedLease, detail: LeaseDetails, to: GrantsFor) {
+  const { credential } = detail;
+  if (!credential) throw new RangeError("A lease without a credential has nothing to seal");
+  const secrets = await openSecrets(to.keyRing, {
+    credentialId: credential.id,
+    version: credential.version,
+    envelope: credential,
+  });
+  return {
+    leaseId: lease.leaseId,
+    epoch: lease.epoch,
+    deviceId: lease.deviceId,
+    host: detail.host,
+    port: detail.port,
+    username: credential.username,
+    ...secrets,
+  };
+}

@@ -1,0 +1,182 @@
+import { type Kysely, sql, type Transaction } from "kysely";
+import type {
+  AgentId,
+  BootId,
+  ClaimId,
+  DeviceId,
+  JobId,
+  LeaseId,
+  SiteId,
+} from "@rookery/shared/ids.ts";
+import type { JobKind } from "@rookery/shared/jobs/mod.ts";
+import { inTransaction } from "../database/transaction.ts";
+import type { Database } from "../database/schema.ts";
+import type { ClaimFloors, FloorKey } from "./claim_floor.ts";
+import { MAX_OFFSET_SECONDS } from "./rank.ts";
+
+/** How long an agent has to start what it was offered. */
+export const OFFER_SECONDS = 30;
+/** Uploading and reporting may take this much longer than the session itself. */
+const DEADLINE_MARGIN_SECONDS = 120;
+/** How many waiting jobs are looked at to find one per free device. */
+const CANDIDATES = 200;
+
+export interface ClaimOrder {
+  readonly agentId: AgentId;
+  readonly bootId: BootId;
+  readonly claimId: ClaimId;
+  readonly siteIds: readonly SiteId[];
+  /** How many more leases the agent asks for. */
+  readonly wanted: number;
+  /** The platforms whose driver the agent has in our version. */
+  readonly platforms: readonly string[];
+}
+
+export interface GrantedLease {
+  readonly siteId: SiteId;
+  readonly deviceId: DeviceId;
+  readonly jobId: JobId;
+  readonly leaseId: LeaseId;
+  readonly kind: JobKind;
+  readonly epoch: number;
+  readonly deadlineSeconds: number;
+}
+
+/** The agent has no live session with this boot id: it must open one before it claims. */
+export class SessionLostError extends Error {
+  override name = "SessionLostError";
+}
+
+/**
+ * Grants waiting jobs to an agent, site by site, each site in a transaction of its own. Idempotent by
+ * `claimId`: a retry gets the same leases again. Throws SessionLostError when the session is not live.
+ */
+export async function claimJobs(
+  db: Kysely<Database>,
+  order: ClaimOrder,
+  floors: ClaimFloors,
+): Promise<GrantedLease[]> {
+  const earlier = await inTransaction(db, (tx) => findClaimed(tx, order));
+  if (earlier.length > 0) return earlier;
+  const granted: GrantedLease[] = [];
+  for (const siteId of order.siteIds) {
+    const wanted = order.wanted - granted.length;
+    if (wanted <= 0) break;
+    granted.push(
+      ...await inTransaction(db, (tx) => claimAtSite(tx, { ...order, wanted }, { siteId, floors })),
+    );
+  }
+  return granted;
+}
+
+/** Locks the agent's session: serialises its claims, and loses to a revocation that deletes the row. */
+async function lockSession(tx: Transaction<Database>, order: ClaimOrder): Promise<number> {
+  const { rows } = await sql<{ capacity: number }>`
+    select capacity from agent_sessions
+    where agent_id = ${order.agentId} and boot_id = ${order.bootId}
+      and expires_at > clock_timestamp()
+    for no key update`.execute(tx);
+  if (!rows[0]) throw new SessionLostError("The agent has no live session with this boot id");
+  return rows[0].capacity;
+}
+
+async function findClaimed(tx: Transaction<Database>, order: ClaimOrder) {
+  await lockSession(tx, order);
+  const { rows } = await sql<GrantedLease>`
+    select site_id, device_id, job_id, id as lease_id, kind, epoch,
+      greatest(1, extract(epoch from deadline_at - clock_timestamp()))::int as deadline_seconds
+    from leases where agent_id = ${order.agentId} and claim_id = ${order.claimId}`.execute(tx);
+  return rows;
+}
+
+async function claimAtSite(
+  tx: Transaction<Database>,
+  order: ClaimOrder,
+  site: { siteId: SiteId; floors: ClaimFloors },
+): Promise<GrantedLease[]> {
+  const capacity = await lockSession(tx, order);
+  const { rows } = await sql<{ maxLive: number; queueVersion: number }>`
+    select max_live, queue_version from sites
+    where id = ${site.siteId} and not paused for no key update`.execute(tx);
+  const locked = rows[0];
+  if (!locked) return [];
+  const free = await countFree(tx, order, {
+    siteId: site.siteId,
+    maxLive: locked.maxLive,
+    capacity,
+  });
+  if (free <= 0) return [];
+  const floor = site.floors.get(site.siteId, locked.queueVersion);
+  const leases = await grant(tx, order, { siteId: site.siteId, free, floor });
+  const last = leases.at(-1);
+  site.floors.note(
+    site.siteId,
+    locked.queueVersion,
+    last && { rank: last.floorRank, jobId: last.jobId },
+  );
+  return leases.map(({ floorRank: _, ...lease }) => lease);
+}
+
+/** Counts in a statement of its own, after the locks: only then does its snapshot see every other grant. */
+async function countFree(
+  tx: Transaction<Database>,
+  order: ClaimOrder,
+  limit: { siteId: SiteId; maxLive: number; capacity: number },
+): Promise<number> {
+  const { rows } = await sql<{ atSite: number; atAgent: number }>`
+    select (select count(*)::int from leases where site_id = ${limit.siteId}) as at_site,
+      (select count(*)::int from leases where agent_id = ${order.agentId}) as at_agent`.execute(tx);
+  const live = rows[0];
+  if (!live) return 0;
+  return Math.min(order.wanted, limit.maxLive - live.atSite, limit.capacity - live.atAgent);
+}
+
+/**
+ * Moves the best waiting jobs, one per free device, from ready to leases. The floor lags a minute behind
+ * what was granted last and never lies ahead of now, so that jobs of the normal class are not passed over.
+ */
+async function grant(
+  tx: Transaction<Database>,
+  order: ClaimOrder,
+  site: { siteId: SiteId; free: number; floor: FloorKey | undefined },
+) {
+  const floor = site.floor
+    ? sql`and (r.rank, r.job_id) > (${site.floor.rank}::timestamptz, ${site.floor.jobId}::uuid)`
+    : sql``;
+  const { rows } = await sql<GrantedLease & { floorRank: string }>`
+    with head as (
+      select r.*, d.total_seconds from ready r
+      join devices d on d.id = r.device_id
+      where r.site_id = ${site.siteId} and r.due_at <= now()
+        and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS}) ${floor}
+        and d.platform = any(${[...order.platforms]}::text[])
+        and not exists (
+          select 1 from leases l where l.site_id = r.site_id and l.device_id = r.device_id)
+      order by r.rank, r.job_id limit ${CANDIDATES}
+    ), one_each as (
+      select distinct on (device_id) * from head order by device_id, rank, job_id
+    ), chosen as (
+      select * from one_each order by rank, job_id limit ${site.free}
+    ), taken as (
+      delete from ready r using chosen c
+      where r.site_id = c.site_id and r.rank = c.rank and r.job_id = c.job_id
+      returning r.*, c.total_seconds + ${DEADLINE_MARGIN_SECONDS}::int as deadline_seconds
+    ), granted as (
+      insert into leases (site_id, device_id, job_id, id, kind, epoch, agent_id, boot_id, claim_id,
+        offer_until, deadline_at, rank, due_at, offset_seconds, fails, session_losses, last_failure)
+      select site_id, device_id, job_id, gen_random_uuid(), kind, epoch + 1, ${order.agentId},
+        ${order.bootId}, ${order.claimId},
+        clock_timestamp() + make_interval(secs => ${OFFER_SECONDS}),
+        clock_timestamp() + make_interval(secs => deadline_seconds),
+        rank, due_at, offset_seconds, fails, session_losses, last_failure
+      from taken returning *
+    ), recorded as (
+      insert into grants (lease_id, site_id, job_id, device_id, agent_id, boot_id, epoch)
+      select id, site_id, job_id, device_id, agent_id, boot_id, epoch from granted
+    )
+    select g.site_id, g.device_id, g.job_id, g.id as lease_id, g.kind, g.epoch,
+      extract(epoch from g.deadline_at - clock_timestamp())::int as deadline_seconds,
+      (least(g.rank, now()) - interval '1 minute')::text as floor_rank
+    from granted g order by g.rank, g.job_id`.execute(tx);
+  return rows;
+}

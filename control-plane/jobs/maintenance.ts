@@ -1,0 +1,73 @@
+import { type Kysely, sql } from "kysely";
+import type { Database } from "../database/schema.ts";
+import { describeError, type Log } from "../http/log.ts";
+import { reapLeases } from "./reap.ts";
+import type { Wakeups } from "./wakeups.ts";
+
+const REAP_MS = 2_000;
+const PARTITIONS_MS = 3_600_000;
+/** Tables that are partitioned by week, and how many weeks are made ahead. */
+const PARTITIONED = ["attempts", "backups"];
+const WEEKS_AHEAD = 4;
+
+export interface MaintenanceServices {
+  readonly db: Kysely<Database>;
+  readonly wakeups: Wakeups;
+  readonly log: Log;
+}
+
+/** Runs the upkeep of the queue until `signal`; every replica does, and twice is as good as once. */
+export async function runMaintenance(
+  services: MaintenanceServices,
+  { signal }: { signal: AbortSignal },
+): Promise<void> {
+  await Promise.all([
+    repeat(() => reap(services), { everyMs: REAP_MS, signal, log: services.log }),
+    repeat(() => makePartitions(services.db), {
+      everyMs: PARTITIONS_MS,
+      signal,
+      log: services.log,
+    }),
+  ]);
+}
+
+async function reap({ db, wakeups, log }: MaintenanceServices): Promise<void> {
+  const reaped = await reapLeases(db);
+  if (Object.values(reaped).every((count) => count === 0)) return;
+  log({ level: "info", message: "Leases reaped", ...reaped });
+  wakeups.notifyAll();
+}
+
+async function makePartitions(db: Kysely<Database>): Promise<void> {
+  for (const table of PARTITIONED) {
+    await sql`select ensure_weekly_partitions(${table}, ${WEEKS_AHEAD})`.execute(db);
+  }
+}
+
+/** A failure of one run is logged and the next one tries again: the database may be away for a moment. */
+async function repeat(
+  run: () => Promise<void>,
+  { everyMs, signal, log }: { everyMs: number; signal: AbortSignal; log: Log },
+): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await run();
+    } catch (error) {
+      log({ level: "error", message: "Maintenance failed", ...describeError(error) });
+    }
+    await pause(everyMs, signal);
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(finish, ms);
+    signal.addEventListener("abort", finish, { once: true });
+    function finish() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", finish);
+      resolve();
+    }
+  });
+}

@@ -1,0 +1,43 @@
+import { compactVerify, importJWK, type JWK } from "jose";
+import type { AgentId, LeaseId } from "@rookery/shared/ids.ts";
+import { RESULT_TYPE, ResultClaims } from "@rookery/shared/jobs/result.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+
+export interface ResultSource {
+  readonly agentId: AgentId;
+  readonly leaseId: LeaseId;
+  readonly issuer: string;
+  readonly signJwk: unknown;
+}
+
+/** Checks that a result is this agent's word about this lease; a ProblemError names what is wrong. */
+export async function readResult(token: string, from: ResultSource): Promise<ResultClaims> {
+  const claims = await verifySignature(token, from.signJwk as JWK);
+  const wrong = [
+    claims.iss !== from.agentId && "iss",
+    claims.aud !== from.issuer && "aud",
+    claims.jti !== from.leaseId && "jti",
+  ].find((field) => field !== false);
+  if (wrong) throw refused(`its ${wrong} is not that of this request`);
+  return claims;
+}
+
+async function verifySignature(token: string, jwk: JWK): Promise<ResultClaims> {
+  try {
+    const key = await importJWK(jwk, "Ed25519");
+    const { payload, protectedHeader } = await compactVerify(token, key, {
+      algorithms: ["Ed25519"],
+    });
+    if (protectedHeader.typ !== RESULT_TYPE) throw new TypeError("wrong type");
+    return ResultClaims.parse(JSON.parse(new TextDecoder().decode(payload)));
+  } catch (cause) {
+    throw refused("its signature or its form is wrong", cause);
+  }
+}
+
+function refused(why: string, cause?: unknown): ProblemError {
+  return new ProblemError("validation", `#/result: ${why}`, {
+    errors: [{ detail: why, pointer: "#/result" }],
+    cause,
+  });
+}

@@ -1,0 +1,111 @@
+import type { Kysely } from "kysely";
+import {
+  cancelJob as cancelJobEndpoint,
+  createJobs,
+  getJob,
+  listJobs,
+  requeueJob,
+} from "@rookery/shared/api/jobs.ts";
+import { JobId } from "@rookery/shared/ids.ts";
+import { failureSentence } from "@rookery/shared/jobs/failure.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { actorOf, writeAudit } from "../audit/store.ts";
+import type { Database } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
+import type { App } from "../http/app_type.ts";
+import { pageOf, readCursor } from "../http/page.ts";
+import { route } from "../http/route.ts";
+import type { Scope } from "../permissions/scope.ts";
+import { cancelJob } from "./cancel.ts";
+import { enqueueJobs } from "./enqueue.ts";
+import { type JobRow, selectAttempts, selectJobs } from "./job_queries.ts";
+import { orderBackups } from "./order_backups.ts";
+import type { Wakeups } from "./wakeups.ts";
+
+/** Jobs, as people order, watch and cancel them. */
+export function mountJobs(
+  app: App,
+  { db, wakeups }: { readonly db: Kysely<Database>; readonly wakeups: Wakeups },
+): void {
+  route(app, createJobs, async ({ body: order }, context) => {
+    const requestedBy = context.caller.userId;
+    const jobs = await inTransaction(db, async (tx) => {
+      const ordered = await orderBackups(tx, { order, scope: context.scope, requestedBy });
+      const detail = { ...order, jobs: ordered.length };
+      await writeAudit(tx, { actor: actorOf(context), action: "job.create", detail });
+      return ordered;
+    });
+    wakeups.notifyAll();
+    return { jobs };
+  });
+
+  route(app, listJobs, async ({ query: { limit, cursor, ...filter } }, { scope }) => {
+    const before = readCursor(cursor, JobId);
+    const rows = await selectJobs(db, { ...filter, scope, before, limit: limit + 1 });
+    return pageOf(rows, limit, { item: jobOf, position: (row) => row.id });
+  });
+
+  route(app, getJob, async ({ params: { jobId } }, { scope }) => {
+    const job = await readJob(db, scope, jobId);
+    const attempts = await selectAttempts(db, { siteId: job.siteId, jobId });
+    const history = attempts.map((attempt) => ({
+      ...attempt,
+      grantedAt: attempt.grantedAt.toString(),
+      endedAt: attempt.endedAt.toString(),
+    }));
+    return { ...jobOf(job), history };
+  });
+
+  route(app, cancelJobEndpoint, async ({ params: { jobId } }, context) => {
+    const { siteId, state } = await readJob(db, context.scope, jobId);
+    const result = await cancelJob(db, { siteId, jobId });
+    if (result === "ended" || result === "unknown") {
+      throw new ProblemError("conflict", `The job has ended already: ${state}.`);
+    }
+    const target = { kind: "job", id: jobId };
+    await inTransaction(
+      db,
+      (tx) => writeAudit(tx, { actor: actorOf(context), action: "job.cancel", target, siteId }),
+    );
+    return { state: result };
+  });
+
+  route(app, requeueJob, async ({ params: { jobId } }, context) => {
+    const job = await readJob(db, context.scope, jobId);
+    if (job.endedAt === null) throw new ProblemError("conflict", "The job has not ended yet.");
+    const { siteId, deviceId, kind, payload, priority } = job;
+    const again = await inTransaction(db, async (tx) => {
+      const [enqueued] = await enqueueJobs(tx, {
+        ...{ siteId, kind, payload, priority },
+        deviceIds: [deviceId],
+        urgency: "interactive",
+        requestedBy: context.caller.userId,
+        parentId: jobId,
+      });
+      const target = { kind: "job", id: jobId };
+      await writeAudit(tx, { actor: actorOf(context), action: "job.requeue", target, siteId });
+      return enqueued;
+    });
+    if (!again) {
+      throw new ProblemError("conflict", "The job's device has a job of its own running.");
+    }
+    wakeups.notify(siteId);
+    return again;
+  });
+}
+
+async function readJob(db: Kysely<Database>, scope: Scope, jobId: JobId): Promise<JobRow> {
+  const [row] = await selectJobs(db, { scope, jobId, limit: 1 });
+  if (!row) throw new ProblemError("not-found", "There is no such job.");
+  return row;
+}
+
+function jobOf(row: JobRow) {
+  return {
+    ...row,
+    dueAt: row.dueAt.toString(),
+    createdAt: row.createdAt.toString(),
+    endedAt: row.endedAt?.toString() ?? null,
+    reason: row.failureCode && failureSentence(row.failureCode),
+  };
+}

@@ -1,0 +1,140 @@
+import type { Selectable, Transaction } from "kysely";
+import { sha256 } from "@rookery/shared/canonical_json.ts";
+import { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
+import type { Failure } from "@rookery/shared/jobs/failure.ts";
+import type { ResultClaims } from "@rookery/shared/jobs/result.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { lockActiveAgent } from "../agents/store.ts";
+import { type Examination, examineBackup } from "../backups/ingest.ts";
+import { type BackupAttempt, recordBackup, recordFailedBackup } from "../backups/record_backup.ts";
+import type { Kysely } from "kysely";
+import type { Database, GrantsTable } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
+import { noteAcceptedKey, noteRefusedKey } from "../host_keys/note_host_key.ts";
+import type { KeyRing } from "../keys/key_ring.ts";
+import { type Acceptance, acceptResult, type Envelope, type Verdict } from "./accept.ts";
+
+type Grant = Selectable<GrantsTable>;
+
+export interface Settlement {
+  readonly db: Kysely<Database>;
+  readonly keyRing: KeyRing;
+  readonly incarnation: number;
+}
+
+/** What a report turned out to be, before it is known whether it still counts. */
+interface Judged {
+  readonly verdict: Verdict;
+  readonly examined?: Extract<Examination, { ok: true }>;
+}
+
+/**
+ * Settles what an agent reported under a lease. The slow part, reading and judging the configuration, comes
+ * before the transaction; in it, everything that the result changes is changed together or not at all.
+ */
+export async function settleResult(
+  by: Settlement,
+  grant: Grant,
+  result: { claims: ResultClaims; token: string },
+): Promise<Acceptance> {
+  const { claims } = result;
+  compareWithGrant(claims, grant);
+  // Of another life of the installation: its epochs mean nothing here.
+  if (claims.incarnation !== by.incarnation) return { answer: "superseded", duplicate: false };
+  const judged = await judge(by, grant, claims);
+  const envelope = { sha256: await sha256(result.token), durationMs: claims.durationMs };
+  return await inTransaction(by.db, async (tx) => {
+    if (!await lockActiveAgent(tx, grant.agentId)) {
+      throw new ProblemError("agent-revoked", "This agent was revoked.");
+    }
+    return await settle(tx, { by, grant, claims, judged, envelope });
+  });
+}
+
+/** Ends the job of a lease that cannot be run at all, without its agent. */
+export async function settleImpossible(
+  by: Settlement,
+  grant: Grant,
+  failure: Failure,
+): Promise<Acceptance> {
+  const envelope = { sha256: `control-plane:${grant.leaseId}`, durationMs: 0 };
+  const judged: Judged = { verdict: { status: "failed", failure } };
+  return await inTransaction(by.db, (tx) => settle(tx, { by, grant, judged, envelope }));
+}
+
+function compareWithGrant(claims: ResultClaims, grant: Grant): void {
+  const wrong = [
+    claims.sub !== grant.jobId && "sub",
+    claims.siteId !== grant.siteId && "siteId",
+    claims.epoch !== grant.epoch && "epoch",
+    claims.bootId !== grant.bootId && "bootId",
+  ].find((field) => field !== false);
+  if (!wrong) return;
+  const detail = `its ${wrong} is not that of the lease`;
+  throw new ProblemError("validation", `#/result: ${detail}`, {
+    errors: [{ detail, pointer: "#/result" }],
+  });
+}
+
+async function judge(by: Settlement, grant: Grant, { report }: ResultClaims): Promise<Judged> {
+  if (report.status === "cancelled") return { verdict: { status: "cancelled" } };
+  if (report.status === "failed") {
+    return { verdict: { status: "failed", failure: report.failure } };
+  }
+  const outcome = BackupConfigOutcome.safeParse(report.outcome);
+  if (!outcome.success) return invalid("The outcome does not have the form of its job's kind.");
+  const examined = await examineBackup(by.db, { ...by, ...grant, outcome: outcome.data });
+  return examined.ok
+    ? { verdict: { status: "completed", report: outcome.data }, examined }
+    : { verdict: { status: "failed", failure: examined.failure } };
+}
+
+function invalid(detail: string): Judged {
+  return { verdict: { status: "failed", failure: { code: "result_invalid", detail } } };
+}
+
+async function settle(
+  tx: Transaction<Database>,
+  { by, grant, claims, judged, envelope }: {
+    by: Settlement;
+    grant: Grant;
+    claims?: ResultClaims;
+    judged: Judged;
+    envelope: Envelope;
+  },
+): Promise<Acceptance> {
+  const acceptance = await acceptResult(tx, grant, { verdict: judged.verdict, envelope });
+  const { settled } = acceptance;
+  if (!settled) {
+    await fileContent(tx, { by, grant, judged, envelope, acceptance });
+    return acceptance;
+  }
+  if (settled.outcome === "cancelled") return acceptance;
+  const attempt: BackupAttempt = { ...grant, durationMs: envelope.durationMs, late: settled.late };
+  if (judged.examined) {
+    await recordBackup(tx, { keyRing: by.keyRing, attempt, examined: judged.examined });
+    await noteAcceptedKey(tx, { ...grant, hostKey: judged.examined.outcome.hostKey });
+  } else if (judged.verdict.status === "failed") {
+    await recordFailedBackup(tx, { attempt, failure: judged.verdict.failure });
+    const hostKey = claims?.report.status === "failed" ? claims.report.hostKey : undefined;
+    if (hostKey) await noteRefusedKey(tx, { ...grant, hostKey });
+  }
+  return acceptance;
+}
+
+/** A superseded result settles nothing, but what it read is a true picture of the device: it is filed. */
+async function fileContent(
+  tx: Transaction<Database>,
+  { by, grant, judged, envelope, acceptance }: {
+    by: Settlement;
+    grant: Grant;
+    judged: Judged;
+    envelope: Envelope;
+    acceptance: Acceptance;
+  },
+): Promise<void> {
+  if (acceptance.duplicate || acceptance.answer !== "superseded" || !judged.examined) return;
+  const { durationMs } = envelope;
+  const attempt: BackupAttempt = { ...grant, durationMs, late: true, superseded: true };
+  await recordBackup(tx, { keyRing: by.keyRing, attempt, examined: judged.examined });
+}

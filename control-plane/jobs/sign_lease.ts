@@ -1,0 +1,81 @@
+import { SignJWT } from "jose";
+import type { AgentId, BootId, ClaimId } from "@rookery/shared/ids.ts";
+import { commandsSha256, driverSha256, findDriver } from "@rookery/shared/drivers/mod.ts";
+import { BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
+import { LEASE_TYPE, LeaseClaims, NORMALISER_VERSION } from "@rookery/shared/jobs/lease.ts";
+import type { KeyRing } from "../keys/key_ring.ts";
+import type { GrantedLease } from "./claim.ts";
+import type { LeaseDetails } from "./lease_details.ts";
+
+export interface LeaseContext {
+  readonly issuer: string;
+  readonly incarnation: number;
+  readonly agentId: AgentId;
+  readonly bootId: BootId;
+  readonly claimId: ClaimId;
+  readonly keyRing: KeyRing;
+}
+
+/** Signs one lease (JWS, Ed25519). Throws a RangeError when the platform has no driver here. */
+export async function signLease(
+  lease: GrantedLease,
+  details: LeaseDetails,
+  sealed: { context: LeaseContext; credentialSha256: string },
+): Promise<string> {
+  const claims = await leaseClaims(lease, details, sealed);
+  return await new SignJWT({ ...claims })
+    .setProtectedHeader({
+      alg: "Ed25519",
+      typ: LEASE_TYPE,
+      kid: sealed.context.keyRing.signing.kid,
+    })
+    .sign(sealed.context.keyRing.signing.privateKey);
+}
+
+async function leaseClaims(
+  lease: GrantedLease,
+  details: LeaseDetails,
+  { context, credentialSha256 }: { context: LeaseContext; credentialSha256: string },
+): Promise<LeaseClaims> {
+  const driver = findDriver(details.platform);
+  if (!driver) throw new RangeError(`Cannot lease a device of platform "${details.platform}"`);
+  const { captures } = BackupConfigPayload.parse(details.payload);
+  return LeaseClaims.parse(
+    {
+      iss: context.issuer,
+      aud: context.agentId,
+      sub: lease.jobId,
+      jti: lease.leaseId,
+      epoch: lease.epoch,
+      bootId: context.bootId,
+      claimId: context.claimId,
+      siteId: lease.siteId,
+      incarnation: context.incarnation,
+      ttlSeconds: details.leaseTtlSeconds,
+      deadlineSeconds: Math.max(1, lease.deadlineSeconds),
+      kind: lease.kind,
+      payload: details.payload,
+      device: {
+        id: lease.deviceId,
+        host: details.host,
+        port: details.port,
+        platform: details.platform,
+        driverSha256: await driverSha256(driver),
+        hostKeyPolicy: details.hostKeyPolicy,
+        hostKeys: details.hostKeys,
+        legacyAlgorithms: details.legacyAlgorithms,
+      },
+      commandsSha256: await commandsSha256(driver, captures),
+      limits: {
+        connectSeconds: details.connectSeconds,
+        idleSeconds: details.idleSeconds,
+        totalSeconds: details.totalSeconds,
+        maxBytes: details.maxBytes,
+        shrinkPercent: details.shrinkPercent,
+      },
+      credentialSha256,
+      normaliserVersion: NORMALISER_VERSION,
+      baselines: details.baselines,
+    } satisfies Record<keyof LeaseClaims, unknown>,
+  );
+}

@@ -1,0 +1,52 @@
+import type { AgentId, BootId, ClaimId, SiteId } from "@rookery/shared/ids.ts";
+import { DRIVERS, driverSha256 } from "@rookery/shared/drivers/mod.ts";
+import type { AgentServices } from "../agents/services.ts";
+import { claimJobs, type GrantedLease } from "./claim.ts";
+
+/** A held claim looks again after this long even if nothing woke it. */
+const LOOK_AGAIN_MS = 10_000;
+
+export interface WaitingClaim {
+  readonly agentId: AgentId;
+  readonly bootId: BootId;
+  readonly claimId: ClaimId;
+  readonly siteIds: readonly SiteId[];
+  readonly wanted: number;
+  readonly waitSeconds: number;
+  /** What the agent reported when it opened its session: digests by platform. */
+  readonly drivers: unknown;
+}
+
+/** Claims, and while there is nothing holds on without a database connection until there is. */
+export async function waitForLeases(
+  { db, floors, wakeups }: Pick<AgentServices, "db" | "floors" | "wakeups">,
+  claim: WaitingClaim,
+  signal: AbortSignal,
+): Promise<GrantedLease[]> {
+  const platforms = await runnablePlatforms(claim.drivers);
+  const until = performance.now() + claim.waitSeconds * 1_000;
+  for (;;) {
+    const order = { ...claim, siteIds: shuffled(claim.siteIds), platforms };
+    const leases = await claimJobs(db, order, floors);
+    const left = until - performance.now();
+    if (leases.length > 0 || left <= 0 || signal.aborted || wakeups.closed) return leases;
+    const ms = Math.min(left, LOOK_AGAIN_MS * (0.5 + Math.random()));
+    await wakeups.wait(claim.siteIds, { ms, signal });
+  }
+}
+
+/** An agent is granted only what it has the very driver of. */
+async function runnablePlatforms(drivers: unknown): Promise<string[]> {
+  const reported = drivers as Readonly<Record<string, string>>;
+  const ours = [...DRIVERS.values()].map(async (driver) => ({
+    platform: driver.platform,
+    same: reported[driver.platform] === await driverSha256(driver),
+  }));
+  return (await Promise.all(ours)).filter(({ same }) => same).map(({ platform }) => platform);
+}
+
+/** So that an agent of many sites does not always drain the first one first. */
+function shuffled<Item>(items: readonly Item[]): Item[] {
+  return items.map((item) => [Math.random(), item] as const)
+    .sort(([left], [right]) => left - right).map(([, item]) => item);
+}

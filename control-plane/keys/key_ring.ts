@@ -1,0 +1,166 @@
+import { calculateJwkThumbprint, importJWK } from "jose";
+import { KeyFile, KeyFileError, readOrCreateKeyFile } from "./key_file.ts";
+
+/** The public half of a key of ours, as agents pin it. */
+export interface PublicJwk {
+  readonly kty: "OKP";
+  readonly crv: "Ed25519" | "X25519";
+  readonly x: string;
+  readonly kid: string;
+}
+
+/** A key pair of the control plane; the private half cannot be exported from it. */
+export interface KeyPair {
+  readonly kid: string;
+  readonly privateKey: CryptoKey;
+  readonly publicKey: CryptoKey;
+  readonly publicJwk: PublicJwk;
+  /** RFC 7638, SHA-256, base64url. */
+  readonly thumbprint: string;
+}
+
+/** What identifies the keys without telling anything about them; this and no more stands in the database. */
+export interface KeyFingerprints {
+  readonly signing: readonly string[];
+  readonly sealing: readonly string[];
+  readonly kek: Readonly<Record<string, string>>;
+  readonly derivation: string;
+}
+
+/** All keys of the control plane, ready to use; holds no key in a form that could be printed. */
+export interface KeyRing {
+  /** Signs leases and access tokens: the active one. */
+  readonly signing: KeyPair;
+  /** Every signing key that agents may still meet, the active one first. */
+  readonly signingPublicJwks: readonly PublicJwk[];
+  /** Agents seal to this one what only the control plane may open. */
+  readonly sealing: KeyPair;
+  /** Opens what was sealed to an older key; undefined for an unknown id. */
+  readonly sealingKey: (kid: string) => KeyPair | undefined;
+  readonly currentKekId: string;
+  /** The key-encryption key of that id (AES-KW); throws when the key file has none. */
+  readonly kek: (id: string) => CryptoKey;
+  /** 32 bytes for one purpose and context (HKDF-SHA-256); the same ones on every replica and for ever. */
+  readonly deriveKey: (purpose: string, context: string) => Promise<Uint8Array<ArrayBuffer>>;
+  readonly fingerprints: KeyFingerprints;
+}
+
+/** Loads the key file at `path`, making it at first start; throws a KeyFileError that says what to do. */
+export async function loadKeyRing(path: string): Promise<KeyRing> {
+  return await openKeyRing(await readOrCreateKeyFile(path));
+}
+
+/** Imports the keys of a key file. */
+export async function openKeyRing(file: KeyFile): Promise<KeyRing> {
+  const signing = activeFirst(await Promise.all(file.signing.map(importPair)));
+  const sealing = activeFirst(await Promise.all(file.sealing.map(importPair)));
+  const keks = new Map(await Promise.all(file.kek.map(importKek)));
+  const derivation = await importRoot(file.derivation.key);
+  return {
+    signing: signing[0],
+    signingPublicJwks: signing.map((pair) => pair.publicJwk),
+    sealing: sealing[0],
+    sealingKey: (kid) => sealing.find((pair) => pair.kid === kid),
+    currentKekId: activeFirst(file.kek)[0].id,
+    kek: (id) => kekOf(keks, id),
+    deriveKey: (purpose, context) => derive(derivation, [purpose, context]),
+    fingerprints: {
+      signing: signing.map((pair) => pair.thumbprint).sort(),
+      sealing: sealing.map((pair) => pair.thumbprint).sort(),
+      kek: Object.fromEntries(
+        await Promise.all(
+          file.kek.map(async ({ id, key }) => [id, await checkValue(key)] as const),
+        ),
+      ),
+      derivation: await checkValue(file.derivation.key),
+    },
+  };
+}
+
+type ListedKey = (KeyFile["signing"] | KeyFile["sealing"])[number];
+
+async function importPair({ kid, jwk, active }: ListedKey): Promise<KeyPair & { active: boolean }> {
+  const algorithm = jwk.crv === "Ed25519" ? "Ed25519" : "ECDH-ES";
+  const { d: _private, ...open } = jwk;
+  const thumbprint = await calculateJwkThumbprint(open);
+  if (thumbprint !== kid) {
+    throw new KeyFileError(
+      `Cannot use key ${kid}: it is not the key of that id. Restore the key file.`,
+    );
+  }
+  return {
+    active,
+    kid,
+    privateKey: await importCryptoKey(jwk, algorithm),
+    publicKey: await importCryptoKey(open, algorithm),
+    publicJwk: { ...open, kid },
+    thumbprint,
+  };
+}
+
+async function importCryptoKey(
+  jwk: Readonly<Record<string, string>>,
+  algorithm: string,
+): Promise<CryptoKey> {
+  const key = await importJWK(jwk, algorithm, { extractable: false });
+  if (key instanceof Uint8Array) throw new KeyFileError("Cannot use a symmetric key as a key pair");
+  return key;
+}
+
+function activeFirst<Key extends { readonly active: boolean }>(
+  keys: readonly Key[],
+): [Key, ...Key[]] {
+  const [first, ...rest] = keys.toSorted((left, right) =>
+    Number(right.active) - Number(left.active)
+  );
+  if (!first) throw new KeyFileError("Cannot use the key file: a list of keys is empty");
+  return [first, ...rest];
+}
+
+async function importKek(
+  { id, key }: KeyFile["kek"][number],
+): Promise<readonly [string, CryptoKey]> {
+  return [
+    id,
+    await crypto.subtle.importKey("raw", decode(key), "AES-KW", false, ["wrapKey", "unwrapKey"]),
+  ];
+}
+
+function kekOf(keks: ReadonlyMap<string, CryptoKey>, id: string): CryptoKey {
+  const key = keks.get(id);
+  if (!key) {
+    throw new KeyFileError(
+      `Cannot unwrap with key ${id}: the key file has no such key. Restore a key file that has it.`,
+    );
+  }
+  return key;
+}
+
+function importRoot(key: string): Promise<CryptoKey> {
+  return crypto.subtle.importKey("raw", decode(key), "HKDF", false, ["deriveBits"]);
+}
+
+/** `info` is a JSON array, so that no two (purpose, context) pairs can ever read the same. */
+async function derive(root: CryptoKey, info: readonly string[]): Promise<Uint8Array<ArrayBuffer>> {
+  const bits = await crypto.subtle.deriveBits(
+    {
+      name: "HKDF",
+      hash: "SHA-256",
+      salt: new Uint8Array(),
+      info: new TextEncoder().encode(JSON.stringify(["rookery", 1, ...info])),
+    },
+    root,
+    256,
+  );
+  return new Uint8Array(bits);
+}
+
+/** Tells two secret keys apart and nothing more: the keys have 256 random bits, so it cannot be searched. */
+async function checkValue(key: string): Promise<string> {
+  const value = await derive(await importRoot(key), ["fingerprint"]);
+  return value.slice(0, 16).toHex();
+}
+
+function decode(key: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.fromBase64(key, { alphabet: "base64url" });
+}

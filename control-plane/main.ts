@@ -1,0 +1,130 @@
+/** The control plane: configuration, database, keys, HTTP; until SIGTERM, then a drain in the reverse order. */
+import { createApp } from "./app.ts";
+import { type Config, readConfig } from "./config.ts";
+import { isDatabaseAway } from "./database/away.ts";
+import { connectDatabase, type ConnectedDatabase } from "./database/connect.ts";
+import { startEmbeddedPostgres } from "./database/embedded.ts";
+import { migrate } from "./database/migrate.ts";
+import { type Log, logToStandardOutput } from "./http/log.ts";
+import { runMaintenance } from "./jobs/maintenance.ts";
+import { loadKeyRing } from "./keys/key_ring.ts";
+import { assertSameKeys } from "./keys/same_keys.ts";
+import { type Services, startServices } from "./services.ts";
+import { issueSetupLink } from "./setup/setup_link.ts";
+
+const POOL_SIZE = 20;
+/** Replies that are still being written get this long. */
+const DRAIN_MS = 10_000;
+
+async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
+  await Deno.mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await using stack = new AsyncDisposableStack();
+  const database = await openDatabase(config, { log, stack });
+  const keyRing = await loadKeyRing(config.keyFile);
+  await assertSameKeys(database.db, keyRing);
+  const services = stack.use(await startServices({ database, keyRing, config, log }));
+  const upkeep = new AbortController();
+  const maintenance = runMaintenance(services, { signal: upkeep.signal });
+  stack.defer(async () => {
+    upkeep.abort();
+    await maintenance;
+  });
+  const server = await serve(config, services);
+  await printSetupLink(services, config);
+  print(`Rookery listens at ${config.publicUrl}`);
+  await aborted(stop);
+  print("Rookery stops");
+  await services.wakeups.close();
+  await drain(server);
+}
+
+/** The database that DATABASE_URL names, or our own in the data folder; migrated. */
+async function openDatabase(
+  config: Config,
+  { log, stack }: { log: Log; stack: AsyncDisposableStack },
+): Promise<ConnectedDatabase> {
+  const embedded = config.databaseUrl === undefined
+    ? stack.use(
+      await startEmbeddedPostgres({
+        dataDir: config.dataDir,
+        onRestart: (reason) => log({ level: "error", message: "PostgreSQL restarted", reason }),
+      }),
+    )
+    : undefined;
+  const address = config.databaseUrl ?? embedded?.connection ?? "";
+  const database = stack.use(connectDatabase(address, { poolSize: POOL_SIZE }));
+  const applied = await migrate(database.sql);
+  if (applied.length > 0) log({ level: "info", message: "Migrations applied", applied });
+  return database;
+}
+
+async function serve(config: Config, services: Services): Promise<Deno.HttpServer> {
+  const app = createApp(services);
+  const { hostname, port, tls } = config;
+  const secure = tls && {
+    cert: await Deno.readTextFile(tls.certFile),
+    key: await Deno.readTextFile(tls.keyFile),
+  };
+  return Deno.serve(
+    { hostname, port, onListen: () => {}, ...secure },
+    (request, { remoteAddr }) => app.fetch(request, { remoteAddress: remoteAddr.hostname }),
+  );
+}
+
+/** Lets running requests end; what hangs is cut off, since every caller of ours tries again. */
+async function drain(server: Deno.HttpServer): Promise<void> {
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), DRAIN_MS);
+  await Promise.race([server.shutdown(), aborted(patience.signal)]);
+  clearTimeout(timer);
+}
+
+/** Printed, not logged: whoever reads it may become the administrator, once and within the hour. */
+async function printSetupLink({ db }: Services, { publicUrl }: Config): Promise<void> {
+  const link = await issueSetupLink(db, publicUrl);
+  if (link) print(`Make the administrator within the hour, once: ${link}`);
+}
+
+/**
+ * When the database dies in the middle of a transaction, its client also rejects promises that nobody holds. The requests
+ * concerned were answered; the process must not end with them. Anything else that is unhandled still ends it.
+ */
+function forgiveLostConnections(event: PromiseRejectionEvent): void {
+  if (!isDatabaseAway(event.reason)) return;
+  event.preventDefault();
+  logToStandardOutput({ level: "warn", message: "A connection to the database was lost" });
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+const encoder = new TextEncoder();
+
+function print(line: string): void {
+  Deno.stdout.writeSync(encoder.encode(`${line}\n`));
+}
+
+if (import.meta.main) {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => stop.abort());
+  }
+  globalThis.addEventListener("unhandledrejection", forgiveLostConnections);
+  try {
+    await run(readConfig(Deno.env.toObject()), logToStandardOutput, stop.signal);
+    Deno.exit(0);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    Deno.stderr.writeSync(encoder.encode(`Rookery cannot run: ${text}\n`));
+    logToStandardOutput({
+      level: "error",
+      message: "Stopped by an error",
+      stack: (error as Error).stack,
+    });
+    Deno.exit(1);
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * The one scope predicate: what a caller may see. Every statement that reads or changes data of a site goes through
+ * `whereVisible`, so that somebody of one site never learns what another has.
+ */
+import { type Expression, sql, type SqlBool } from "kysely";
+import { type Permission, PERMISSIONS } from "@rookery/shared/api/access.ts";
+import { type Caller, can, EVERYTHING, reachOf, type Scope } from "../http/caller.ts";
+
+export { can, type Scope };
+
+/** How far `permission` of `caller` reaches. A route's handler finds the one of its endpoint in `context.scope`. */
+export function scopeOf(caller: Caller, permission: Permission): Scope {
+  return reachOf(caller, permission);
+}
+
+/** What a user may do. Roles will be read here; until then an administrator may do everything, others nothing. */
+export function grantsOf(user: { readonly administrator: boolean }): ReadonlyMap<
+  Permission,
+  Scope
+> {
+  if (!user.administrator) return new Map();
+  return new Map((Object.keys(PERMISSIONS) as Permission[]).map((name) => [name, EVERYTHING]));
+}
+
+interface Filterable<Query> {
+  where(expression: Expression<SqlBool>): Query;
+}
+
+/** Narrows a statement to rows whose site, in `column` (such as `devices.siteId`), the scope reaches. */
+export function whereVisible<Query extends Filterable<Query>>(
+  query: Query,
+  column: string,
+  scope: Scope,
+): Query {
+  return scope.all ? query : query.where(isVisible(column, scope));
+}
+
+/** Narrows a statement to rows whose tenant, in `column`, has a site that the scope reaches. */
+export function whereTenantVisible<Query extends Filterable<Query>>(
+  query: Query,
+  column: string,
+  scope: Scope,
+): Query {
+  if (scope.all) return query;
+  return query.where(
+    sql<SqlBool>`${sql.ref(column)} in (
+      select tenant_id from sites where ${isVisible("sites.id", scope)})`,
+  );
+}
+
+/** The predicate itself, for statements written as SQL. */
+export function isVisible(column: string, scope: Scope): Expression<SqlBool> {
+  return scope.all
+    ? sql<SqlBool>`true`
+    : sql<SqlBool>`${sql.ref(column)} = any(${[...scope.siteIds]}::uuid[])`;
+}

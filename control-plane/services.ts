@@ -1,0 +1,57 @@
+import type { AgentServices } from "./agents/services.ts";
+import { createProofNonces } from "./agents/proof_nonces.ts";
+import type { Config } from "./config.ts";
+import type { ConnectedDatabase } from "./database/connect.ts";
+import { type SessionCookie, sessionCookie } from "./http/cookie.ts";
+import type { TrustedProxies } from "./http/address.ts";
+import type { Log } from "./http/log.ts";
+import { ClaimFloors } from "./jobs/claim_floor.ts";
+import { Wakeups } from "./jobs/wakeups.ts";
+import type { KeyRing } from "./keys/key_ring.ts";
+import { LoginThrottle } from "./sessions/login_throttle.ts";
+import { type Passwords, startPasswords } from "./users/passwords.ts";
+
+/** Everything that routes need: one set per process. */
+export interface Services extends AgentServices, Pick<ConnectedDatabase, "sql"> {
+  readonly passwords: Passwords;
+  readonly throttle: LoginThrottle;
+  readonly cookie: SessionCookie;
+  readonly trustedProxies: TrustedProxies;
+  readonly log: Log;
+}
+
+export interface ServiceOptions {
+  readonly database: Pick<ConnectedDatabase, "db" | "sql">;
+  readonly keyRing: KeyRing;
+  readonly config: Pick<Config, "publicUrl" | "trustedProxies">;
+  readonly log: Log;
+}
+
+/** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
+export async function startServices(
+  { database: { db, sql }, keyRing, config, log }: ServiceOptions,
+): Promise<Services & AsyncDisposable> {
+  const installation = await db.selectFrom("installation").select(["id", "incarnation"])
+    .executeTakeFirstOrThrow();
+  const passwords = await startPasswords();
+  const wakeups = new Wakeups(db);
+  return {
+    db,
+    sql,
+    keyRing,
+    passwords,
+    wakeups,
+    log,
+    ...config,
+    issuer: `urn:uuid:${installation.id}`,
+    incarnation: installation.incarnation,
+    nonces: await createProofNonces(keyRing),
+    floors: new ClaimFloors(),
+    throttle: new LoginThrottle(),
+    cookie: sessionCookie(config.publicUrl),
+    async [Symbol.asyncDispose]() {
+      passwords[Symbol.dispose]();
+      await wakeups.close();
+    },
+  };
+}

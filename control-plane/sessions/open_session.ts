@@ -1,0 +1,55 @@
+import type { Kysely, Transaction } from "kysely";
+import type { Me } from "@rookery/shared/api/sessions.ts";
+import { actorOf, writeAudit } from "../audit/store.ts";
+import type { Database } from "../database/schema.ts";
+import type { UserCaller } from "../http/caller.ts";
+import type { SessionCookie } from "../http/cookie.ts";
+import type { RouteContext } from "../http/route.ts";
+import { grantsOf } from "../permissions/scope.ts";
+import type { Passwords } from "../users/passwords.ts";
+import { toUser, type UserRow } from "../users/store.ts";
+import { insertSession } from "./store.ts";
+
+/** What everything needs that logs people in. */
+export interface OpenSessionServices {
+  readonly db: Kysely<Database>;
+  readonly passwords: Passwords;
+  readonly cookie: SessionCookie;
+}
+
+type Origin = Pick<RouteContext, "address" | "requestId" | "request">;
+
+/** Logs a person in: opens a session and writes down from where. Returns the value of the cookie. */
+export async function openSession(
+  tx: Transaction<Database>,
+  user: UserRow,
+  from: Origin,
+): Promise<string> {
+  const { id, secret } = await insertSession(tx, {
+    userId: user.id,
+    userAgent: from.request.headers.get("user-agent") ?? "",
+    address: from.address,
+  });
+  await writeAudit(tx, {
+    actor: actorOf({ ...from, caller: callerOf(user, id) }),
+    action: "session.create",
+    target: { kind: "session", id },
+  });
+  return secret;
+}
+
+/** The caller that a fresh session of `user` will be. */
+export function callerOf(user: UserRow, sessionId: string): UserCaller {
+  return {
+    kind: "user",
+    userId: user.id,
+    username: user.username,
+    grants: grantsOf(user),
+    via: { kind: "session", sessionId },
+  };
+}
+
+/** What a person is told about themselves. */
+export function toMe(user: UserRow, via: Me["via"]): Me {
+  return { user: toUser(user), permissions: [...grantsOf(user).keys()], via };
+}

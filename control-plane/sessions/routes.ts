@@ -1,0 +1,128 @@
+import type { Kysely } from "kysely";
+import {
+  changePassword,
+  getMe,
+  listSessions,
+  login,
+  logout,
+  revokeSession,
+  type Session,
+  SessionId,
+} from "@rookery/shared/api/sessions.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { actorOf, writeAudit } from "../audit/store.ts";
+import type { Database } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
+import type { App } from "../http/app_type.ts";
+import { requireBrowserSession } from "../http/authenticate.ts";
+import { route } from "../http/route.ts";
+import { findUser, findUserByName, setPassword, type UserRow } from "../users/store.ts";
+import type { LoginThrottle } from "./login_throttle.ts";
+import { openSession, type OpenSessionServices, toMe } from "./open_session.ts";
+import { deleteSession, deleteSessionsOf, selectSessions, SESSION_SECONDS } from "./store.ts";
+
+export interface SessionServices extends OpenSessionServices {
+  readonly throttle: LoginThrottle;
+}
+
+/** Login, logout, and what people do with their own account. */
+export function mountSessions(app: App, services: SessionServices): void {
+  mountLogin(app, services);
+  mountOwnSessions(app, services);
+  mountOwnPassword(app, services);
+}
+
+function mountLogin(app: App, services: SessionServices): void {
+  const { db, cookie } = services;
+  route(app, login, async ({ body }, context) => {
+    const user = await checkPassword(services, { ...body, address: context.address });
+    const secret = await inTransaction(db, (tx) => openSession(tx, user, context));
+    context.setHeader("set-cookie", cookie.set(secret, SESSION_SECONDS));
+    return toMe(user, "session");
+  });
+  route(app, logout, async (_input, context) => {
+    const id = requireBrowserSession(context.caller);
+    await inTransaction(db, async (tx) => {
+      await deleteSession(tx, { id, userId: context.caller.userId });
+      const target = { kind: "session", id };
+      await writeAudit(tx, { actor: actorOf(context), action: "session.delete", target });
+    });
+    context.setHeader("set-cookie", cookie.clear());
+    context.setHeader("clear-site-data", '"cache"');
+  });
+  route(app, getMe, async (_input, { caller }) => {
+    return toMe(await ownUser(db, caller.userId), caller.via.kind);
+  });
+}
+
+function mountOwnSessions(app: App, { db }: SessionServices): void {
+  route(app, listSessions, async (_input, { caller }) => {
+    const { via } = caller;
+    const rows = await selectSessions(db, caller.userId);
+    const items = rows.map((row): Session => ({
+      id: SessionId.parse(row.id),
+      current: via.kind === "session" && via.sessionId === row.id,
+      userAgent: row.userAgent,
+      address: row.address,
+      createdAt: row.createdAt.toString(),
+      lastUsedAt: row.lastUsedAt.toString(),
+      expiresAt: row.expiresAt.toString(),
+    }));
+    return { items };
+  });
+  route(app, revokeSession, async ({ params }, context) => {
+    requireBrowserSession(context.caller);
+    await inTransaction(db, async (tx) => {
+      const { userId } = context.caller;
+      if (!await deleteSession(tx, { id: params.sessionId, userId })) {
+        throw new ProblemError("not-found", "You have no such session.");
+      }
+      const target = { kind: "session", id: params.sessionId };
+      await writeAudit(tx, { actor: actorOf(context), action: "session.delete", target });
+    });
+  });
+}
+
+function mountOwnPassword(app: App, services: SessionServices): void {
+  const { db, passwords } = services;
+  route(app, changePassword, async ({ body }, context) => {
+    const except = requireBrowserSession(context.caller);
+    const { userId, username } = context.caller;
+    const { address } = context;
+    await checkPassword(services, { username, password: body.currentPassword, address });
+    const hash = await passwords.hash(body.newPassword);
+    await inTransaction(db, async (tx) => {
+      await setPassword(tx, userId, hash);
+      await deleteSessionsOf(tx, userId, { except });
+      const target = { kind: "user", id: userId };
+      await writeAudit(tx, { actor: actorOf(context), action: "user.change_password", target });
+    });
+  });
+}
+
+interface Attempt {
+  readonly username: string;
+  readonly password: string;
+  readonly address: string;
+}
+
+/** One answer, in one time, for an unknown name, a wrong password and a disabled user. */
+async function checkPassword(
+  { db, passwords, throttle }: SessionServices,
+  { username, password, address }: Attempt,
+): Promise<UserRow> {
+  throttle.begin(username, address);
+  const user = await findUserByName(db, username);
+  const matches = await passwords.matches(password, user?.passwordHash);
+  if (!user || !matches || user.disabledAt !== null) {
+    throw new ProblemError("invalid-credentials", "The user name or the password is wrong.");
+  }
+  throttle.succeed(username, address);
+  return user;
+}
+
+async function ownUser(db: Kysely<Database>, id: UserRow["id"]): Promise<UserRow> {
+  const user = await findUser(db, id);
+  if (user) return user;
+  throw new ProblemError("session-required", "This user does not exist any more.");
+}

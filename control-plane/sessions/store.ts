@@ -1,0 +1,103 @@
+import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
+import type { UserId } from "@rookery/shared/ids.ts";
+import { newId } from "../database/new_id.ts";
+import type { Database, SessionsTable } from "../database/schema.ts";
+import type { UserCaller } from "../http/caller.ts";
+import { digestSecret, newSecret } from "../http/secret_token.ts";
+import { grantsOf } from "../permissions/scope.ts";
+
+/** A session ends after this, whatever is done in it. */
+export const SESSION_SECONDS = 7 * 86_400;
+/** A session ends when nothing was done in it for this long. */
+const IDLE_SECONDS = 12 * 3_600;
+/** Not every request writes: the time of last use is this coarse. */
+const TOUCH_SECONDS = 60;
+
+export interface NewSession {
+  readonly userId: UserId;
+  readonly userAgent: string;
+  readonly address: string;
+}
+
+/** Opens a session; the secret goes into the cookie and is kept nowhere. */
+export async function insertSession(
+  tx: Transaction<Database>,
+  session: NewSession,
+): Promise<{ readonly id: string; readonly secret: string }> {
+  const secret = newSecret("rks");
+  const id = newId<string>();
+  await tx.insertInto("sessions").values({
+    id,
+    userId: session.userId,
+    secretSha256: digestSecret(secret),
+    userAgent: session.userAgent.slice(0, 300),
+    address: session.address,
+    expiresAt: sql`now() + make_interval(secs => ${SESSION_SECONDS})`,
+  }).execute();
+  return { id, secret };
+}
+
+const isLive = sql<boolean>`sessions.expires_at > now()
+  and sessions.last_used_at > now() - make_interval(secs => ${IDLE_SECONDS})`;
+
+/** The person of a session that is not over, unless they were disabled. */
+export async function findSessionCaller(
+  db: Kysely<Database>,
+  secret: string,
+): Promise<UserCaller | undefined> {
+  const row = await db.selectFrom("sessions").innerJoin("users", "users.id", "sessions.userId")
+    .select(["sessions.id", "users.id as userId", "users.username", "users.administrator"])
+    .select(sql<boolean>`sessions.last_used_at < now() - make_interval(secs => ${TOUCH_SECONDS})`
+      .as("stale"))
+    .where("sessions.secretSha256", "=", digestSecret(secret)).where(isLive)
+    .where("users.disabledAt", "is", null).executeTakeFirst();
+  if (!row) return undefined;
+  if (row.stale) await touchSession(db, row.id);
+  const { userId, username } = row;
+  return {
+    kind: "user",
+    userId,
+    username,
+    grants: grantsOf(row),
+    via: { kind: "session", sessionId: row.id },
+  };
+}
+
+async function touchSession(db: Kysely<Database>, id: string): Promise<void> {
+  await db.updateTable("sessions").set({ lastUsedAt: sql`now()` }).where("id", "=", id).execute();
+}
+
+/** A person's sessions that are not over, newest first. */
+export function selectSessions(
+  db: Kysely<Database>,
+  userId: UserId,
+): Promise<Selectable<SessionsTable>[]> {
+  return db.selectFrom("sessions").selectAll().where("userId", "=", userId).where(isLive)
+    .orderBy("createdAt", "desc").limit(500).execute();
+}
+
+/** Ends one of a person's sessions; false when they have no such session. */
+export async function deleteSession(
+  tx: Transaction<Database>,
+  session: { readonly id: string; readonly userId: UserId },
+): Promise<boolean> {
+  const { numDeletedRows } = await tx.deleteFrom("sessions").where("id", "=", session.id)
+    .where("userId", "=", session.userId).executeTakeFirst();
+  return numDeletedRows > 0n;
+}
+
+/** Ends a person's sessions, all or all but one; also clears away those that are over. */
+export async function deleteSessionsOf(
+  tx: Transaction<Database>,
+  userId: UserId,
+  options: { readonly except?: string } = {},
+): Promise<void> {
+  await tx.deleteFrom("sessions").where("userId", "=", userId)
+    .$if(options.except !== undefined, (query) => query.where("id", "!=", options.except ?? ""))
+    .execute();
+}
+
+/** Removes what is over, of everybody. */
+export async function deleteExpiredSessions(db: Kysely<Database>): Promise<void> {
+  await db.deleteFrom("sessions").where(({ not }) => not(isLive)).execute();
+}

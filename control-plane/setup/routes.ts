@@ -1,0 +1,73 @@
+import { recover, setUp } from "@rookery/shared/api/setup.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { actorOf, writeAudit } from "../audit/store.ts";
+import { inTransaction } from "../database/transaction.ts";
+import type { App } from "../http/app_type.ts";
+import { route } from "../http/route.ts";
+import { callerOf, openSession, type OpenSessionServices, toMe } from "../sessions/open_session.ts";
+import { deleteSessionsOf, SESSION_SECONDS } from "../sessions/store.ts";
+import {
+  changeUser,
+  hasAdministrator,
+  insertUser,
+  lockAdministrators,
+  setPassword,
+} from "../users/store.ts";
+import { findSetupLink, useSetupLink } from "./store.ts";
+
+/** What the one-time links lead to. */
+export function mountSetup(app: App, services: OpenSessionServices): void {
+  mountFirstAdministrator(app, services);
+  mountRecovery(app, services);
+}
+
+function mountFirstAdministrator(app: App, { db, passwords, cookie }: OpenSessionServices): void {
+  route(app, setUp, async ({ body: { token, password, ...names } }, context) => {
+    const link = { purpose: "setup", secret: token } as const;
+    if (await hasAdministrator(db)) alreadySetUp();
+    if (!await findSetupLink(db, link)) deadLink();
+    const passwordHash = await passwords.hash(password);
+    const { user, secret } = await inTransaction(db, async (tx) => {
+      await lockAdministrators(tx);
+      if (await hasAdministrator(tx)) alreadySetUp();
+      if (!await useSetupLink(tx, link)) deadLink();
+      const user = await insertUser(tx, { ...names, passwordHash, administrator: true });
+      if (!user) throw new ProblemError("conflict", "There is a user with this name already.");
+      const target = { kind: "user", id: user.id };
+      const actor = actorOf({ ...context, caller: callerOf(user, "") });
+      await writeAudit(tx, { actor, action: "user.set_up", target });
+      return { user, secret: await openSession(tx, user, context) };
+    });
+    context.setHeader("set-cookie", cookie.set(secret, SESSION_SECONDS));
+    return toMe(user, "session");
+  });
+}
+
+function mountRecovery(app: App, { db, passwords, cookie }: OpenSessionServices): void {
+  route(app, recover, async ({ body }, context) => {
+    const link = { purpose: "recovery", secret: body.token } as const;
+    if (!await findSetupLink(db, link)) deadLink();
+    const passwordHash = await passwords.hash(body.password);
+    const { user, secret } = await inTransaction(db, async (tx) => {
+      const used = await useSetupLink(tx, link);
+      if (!used?.userId) return deadLink();
+      await setPassword(tx, used.userId, passwordHash);
+      await deleteSessionsOf(tx, used.userId);
+      const user = await changeUser(tx, used.userId, { disabled: false }) ?? deadLink();
+      const target = { kind: "user", id: user.id };
+      const actor = actorOf({ ...context, caller: callerOf(user, "") });
+      await writeAudit(tx, { actor, action: "user.recover", target });
+      return { user, secret: await openSession(tx, user, context) };
+    });
+    context.setHeader("set-cookie", cookie.set(secret, SESSION_SECONDS));
+    return toMe(user, "session");
+  });
+}
+
+function alreadySetUp(): never {
+  throw new ProblemError("already-set-up", "This installation has an administrator already.");
+}
+
+function deadLink(): never {
+  throw new ProblemError("setup-link-invalid", "This link is unknown, used up or over.");
+}
