@@ -1,0 +1,217 @@
+import { drainAgent } from "@rookery/shared/api/agent_protocol.ts";
+import type { BootId, ClaimId } from "@rookery/shared/ids.ts";
+import type { ProblemError } from "@rookery/shared/problem.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { ControlPlane, isDismissal, type Send } from "./control_plane.ts";
+import { privateKey } from "./enroll.ts";
+import { Fence } from "./fence.ts";
+import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "./heartbeat.ts";
+import { runLeaseLoop } from "./lease_loop.ts";
+import { compilePolicy } from "./local_policy.ts";
+import { errorText, type Log } from "./log.ts";
+import type { LeaseWork } from "./run_lease.ts";
+import { RunningLeases } from "./running_leases.ts";
+import { SeenEpochs } from "./seen_epochs.ts";
+import type { AgentSettings } from "./settings.ts";
+import type { AgentIdentity, StateFolder } from "./state_folder.ts";
+import type { LeaseExpectation } from "./verify_lease.ts";
+
+const FIRST_SESSION_RETRY_MS = 2_000;
+const DRAIN_REQUEST_MS = 5_000;
+
+export interface AgentOptions {
+  readonly state: StateFolder;
+  readonly identity: AgentIdentity;
+  readonly settings: AgentSettings;
+  readonly log: Log;
+  readonly send?: Send;
+  readonly clock?: Clock;
+}
+
+/**
+ * One boot of an agent. It opens a session, then runs three loops until it is told to end: heartbeat, fence
+ * and leases. `drain()` takes no more work and lets what runs finish, the heartbeat last; `stop()` ends at
+ * once. `finished` settles when nothing runs any more, with an error when the control plane sent it away.
+ */
+export class Agent {
+  readonly finished: Promise<void>;
+  readonly #draining = new AbortController();
+  readonly #stopping = new AbortController();
+
+  private constructor(run: (signals: { drain: AbortSignal; stop: AbortSignal }) => Promise<void>) {
+    this.finished = run({ drain: this.#draining.signal, stop: this.#stopping.signal });
+  }
+
+  static async start(options: AgentOptions): Promise<Agent> {
+    const boot = await makeBoot(options);
+    return new Agent((signals) => live(boot, signals));
+  }
+
+  /** Takes no more work; safe to call again. */
+  drain(): void {
+    this.#draining.abort();
+  }
+
+  /** Aborts running sessions too; safe to call again. */
+  stop(): void {
+    this.#draining.abort();
+    this.#stopping.abort();
+  }
+}
+
+interface Boot {
+  readonly bootId: BootId;
+  readonly controlPlane: ControlPlane;
+  readonly fence: Fence;
+  readonly clock: Clock;
+  readonly options: AgentOptions;
+  readonly signKey: CryptoKey;
+  readonly sealKey: CryptoKey;
+}
+
+async function makeBoot(options: AgentOptions): Promise<Boot> {
+  const { identity, state, settings } = options;
+  const clock = options.clock ?? systemClock;
+  const fence = new Fence(clock);
+  const bootId = crypto.randomUUID() as BootId;
+  const signKey = await privateKey(identity.signKey, "Ed25519");
+  const { d: _, ...publicJwk } = identity.signKey;
+  const controlPlane = new ControlPlane({
+    base: identity.controlPlaneUrl,
+    key: { privateKey: signKey, publicJwk },
+    send: options.send ?? fetch,
+    boot: { bootId, sequence: await state.nextSequence(), capacity: settings.capacity },
+    clock,
+    onSession: (session) => fence.renew(session.openedAtMs, session.ttlSeconds),
+  });
+  const sealKey = await privateKey(identity.sealKey, "ECDH-ES");
+  return { bootId, controlPlane, fence, clock, options, signKey, sealKey };
+}
+
+interface Signals {
+  readonly drain: AbortSignal;
+  readonly stop: AbortSignal;
+}
+
+async function live(boot: Boot, signals: Signals): Promise<void> {
+  const { options: { log, settings, identity } } = boot;
+  if (!await openFirstSession(boot, signals)) return;
+  log("info", "agent_started", { agent: identity.agentId, boot: boot.bootId });
+  const leases = new RunningLeases();
+  const dismissed = dismissalOf(leases);
+  const kick = new HeartbeatKick();
+  const beating = new AbortController();
+  const delivering = new AbortController();
+  const shared = { ...boot, leases, log, onDismissal: dismissed.by };
+  const heartbeat: HeartbeatOptions = {
+    ...shared,
+    signal: AbortSignal.any([beating.signal, signals.stop]),
+  };
+  const pulse = Promise.all([runHeartbeat(heartbeat, kick), guardFence(heartbeat)]);
+  await runLeaseLoop({
+    ...shared,
+    capacity: settings.capacity,
+    kick,
+    work: leaseWork(boot, AbortSignal.any([delivering.signal, signals.stop])),
+    expectation: expectationOf(boot),
+    signal: AbortSignal.any([signals.drain, signals.stop, dismissed.signal]),
+  });
+  if (dismissed.signal.aborted) leases.abortAll("lease_lost");
+  else await giveBack(boot, signals.stop);
+  await finishRunning(boot, { leases, delivering, stop: signals.stop });
+  // Last, so that what was still running kept its lease to the end.
+  beating.abort();
+  await pulse;
+  log("info", "agent_stopped", { agent: identity.agentId });
+  dismissed.signal.throwIfAborted();
+}
+
+/** Being sent away, by whichever loop hears of it first, ends every session at once. */
+function dismissalOf(leases: RunningLeases) {
+  const controller = new AbortController();
+  return {
+    signal: controller.signal,
+    by(problem: ProblemError): void {
+      controller.abort(problem);
+      leases.abortAll("lease_lost");
+    },
+  };
+}
+
+/** Lets what runs finish for as long as the settings say; then sessions and deliveries are given up. */
+async function finishRunning(
+  { clock, options: { settings } }: Boot,
+  { leases, delivering, stop }: {
+    leases: RunningLeases;
+    delivering: AbortController;
+    stop: AbortSignal;
+  },
+): Promise<void> {
+  const done = new AbortController();
+  const overtime = clock.sleep(settings.drainSeconds * 1_000, {
+    signal: AbortSignal.any([done.signal, stop]),
+  });
+  await Promise.race([leases.idle(), overtime]);
+  done.abort();
+  leases.abortAll("lease_lost");
+  delivering.abort();
+  await leases.idle();
+}
+
+/** Waits for a control plane that is away; gives up when it says that it does not want this agent. */
+async function openFirstSession(boot: Boot, signals: Signals): Promise<boolean> {
+  const { options: { log }, clock, controlPlane } = boot;
+  const signal = AbortSignal.any([signals.drain, signals.stop]);
+  while (!signal.aborted) {
+    try {
+      await controlPlane.session({ signal });
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      if (isDismissal(error)) throw error;
+      log("warn", "control_plane_unreachable", { reason: errorText(error) });
+      await clock.sleep(FIRST_SESSION_RETRY_MS * (0.5 + Math.random()), { signal });
+    }
+  }
+  return false;
+}
+
+/** Tells the control plane that nothing more is claimed; what was offered and not started goes back. */
+async function giveBack(boot: Boot, stop: AbortSignal): Promise<void> {
+  try {
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(DRAIN_REQUEST_MS)]);
+    await boot.controlPlane.call(drainAgent, { body: { bootId: boot.bootId } }, { signal });
+  } catch (error) {
+    // Nothing is lost: unstarted offers expire by themselves.
+    boot.options.log("warn", "drain_unheard", { reason: errorText(error) });
+  }
+}
+
+function leaseWork(boot: Boot, stopSignal: AbortSignal): LeaseWork {
+  const { options: { settings, log } } = boot;
+  return {
+    ...boot,
+    log,
+    stopSignal,
+    allowAddress: compilePolicy(settings.policy),
+  };
+}
+
+function expectationOf(boot: Boot): (claimId: ClaimId) => Promise<LeaseExpectation> {
+  const { options: { identity }, controlPlane } = boot;
+  const epochs = new SeenEpochs();
+  return async (claimId) => {
+    const session = await controlPlane.session({ signal: AbortSignal.timeout(10_000) });
+    return {
+      issuer: identity.issuer,
+      agentId: identity.agentId,
+      bootId: boot.bootId,
+      claimId,
+      siteIds: session.siteIds,
+      incarnation: session.incarnation,
+      signingKeys: identity.signingKeys,
+      sealKey: boot.sealKey,
+      epochs,
+    };
+  };
+}

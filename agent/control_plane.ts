@@ -1,0 +1,183 @@
+import { call } from "@rookery/shared/client.ts";
+import { openAgentSession, PROTOCOL_VERSION } from "@rookery/shared/api/agent_protocol.ts";
+import { DRIVERS, driverSha256 } from "@rookery/shared/drivers/mod.ts";
+import type { BootId, SiteId } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
+import type { Clock } from "./clock.ts";
+import { makeProof, type ProofKey } from "./dpop.ts";
+import { AGENT_VERSION } from "./version.ts";
+
+/** A token is renewed when this much of its life is over. */
+const RENEW_SHARE = 0.8;
+
+export type Send = (request: Request) => Promise<Response>;
+
+export interface AgentBoot {
+  readonly bootId: BootId;
+  readonly sequence: number;
+  readonly capacity: number;
+}
+
+/** What the control plane last said about this agent's session. */
+export interface SessionState {
+  readonly accessToken: string;
+  readonly renewAtMs: number;
+  readonly ttlSeconds: number;
+  readonly heartbeatSeconds: number;
+  readonly siteIds: readonly SiteId[];
+  readonly incarnation: number;
+  readonly openedAtMs: number;
+}
+
+/** The version, protocol and driver digests of this agent, as it reports them. */
+export async function ownVersions() {
+  const digests = [...DRIVERS.values()].map(async (driver) =>
+    [driver.platform, await driverSha256(driver)] as const
+  );
+  return {
+    agentVersion: AGENT_VERSION,
+    protocolVersion: PROTOCOL_VERSION,
+    drivers: Object.fromEntries(await Promise.all(digests)),
+  };
+}
+
+/**
+ * Sends with a DPoP proof. The server hands out a nonce with every reply; a request that is refused for its
+ * nonce is sent once more with the new one, which is how a first request always goes.
+ */
+export class ProvenSender {
+  readonly #key: ProofKey;
+  readonly #send: Send;
+  #nonce: string | undefined;
+
+  constructor(key: ProofKey, send: Send) {
+    this.#key = key;
+    this.#send = send;
+  }
+
+  async send(request: Request, accessToken?: string): Promise<Response> {
+    const again = request.clone();
+    const first = await this.#sendOnce(request, accessToken);
+    if (first.status !== 401 || !asksForNonce(first)) {
+      await again.body?.cancel();
+      return first;
+    }
+    await first.body?.cancel();
+    return await this.#sendOnce(again, accessToken);
+  }
+
+  async #sendOnce(request: Request, accessToken: string | undefined): Promise<Response> {
+    const proof = await makeProof(this.#key, {
+      method: request.method,
+      url: request.url,
+      ...(this.#nonce === undefined ? {} : { nonce: this.#nonce }),
+      ...(accessToken === undefined ? {} : { accessToken }),
+    });
+    request.headers.set("dpop", proof);
+    if (accessToken !== undefined) request.headers.set("authorization", `DPoP ${accessToken}`);
+    const response = await this.#send(request);
+    this.#nonce = response.headers.get("dpop-nonce") ?? this.#nonce;
+    return response;
+  }
+}
+
+/** The control plane does not want this agent any more: trying again would change nothing. */
+export function isDismissal(error: unknown): error is ProblemError {
+  return error instanceof ProblemError &&
+    ["agent-revoked", "agent-locked", "agent-too-old"].includes(error.type);
+}
+
+/** RFC 9449, section 8: the server's way of handing out the first nonce. */
+function asksForNonce(response: Response): boolean {
+  return /error="use_dpop_nonce"/.test(response.headers.get("www-authenticate") ?? "");
+}
+
+/**
+ * Everything the agent says to the control plane. Opens its session when it needs one, renews the token
+ * before it ends, and opens the session again when the control plane has forgotten it.
+ */
+export class ControlPlane {
+  readonly #base: string;
+  readonly #sender: ProvenSender;
+  readonly #boot: AgentBoot;
+  readonly #clock: Clock;
+  readonly #onSession: (session: SessionState) => void;
+  #session: SessionState | undefined;
+  #opening: Promise<SessionState> | undefined;
+
+  constructor(options: {
+    base: string;
+    key: ProofKey;
+    send: Send;
+    boot: AgentBoot;
+    clock: Clock;
+    /** Told of every session that was opened or renewed. */
+    onSession?: (session: SessionState) => void;
+  }) {
+    this.#base = options.base;
+    this.#sender = new ProvenSender(options.key, options.send);
+    this.#boot = options.boot;
+    this.#clock = options.clock;
+    this.#onSession = options.onSession ?? (() => {});
+  }
+
+  /** Calls an endpoint under the agent's session; throws ProblemError for a refusal. */
+  async call<E extends AnyEndpoint>(
+    endpoint: E,
+    input: CallInput<E>,
+    options: { signal: AbortSignal },
+  ): Promise<CallReply<E>> {
+    const { accessToken } = await this.session(options);
+    try {
+      return await this.#callWith(accessToken, endpoint, input, options);
+    } catch (error) {
+      if (!(error instanceof ProblemError) || error.type !== "session-required") throw error;
+    }
+    // The session died while we were away: the same boot may open it again and keeps what it still holds.
+    this.#session = undefined;
+    const fresh = await this.session(options);
+    return await this.#callWith(fresh.accessToken, endpoint, input, options);
+  }
+
+  /** The session in force, opened or renewed when need be; one opening serves all who wait for it. */
+  async session(options: { signal: AbortSignal }): Promise<SessionState> {
+    if (this.#session && this.#clock.now() < this.#session.renewAtMs) return this.#session;
+    this.#opening ??= this.#open(options).finally(() => this.#opening = undefined);
+    return await this.#opening;
+  }
+
+  async #open({ signal }: { signal: AbortSignal }): Promise<SessionState> {
+    const { bootId, sequence, capacity } = this.#boot;
+    const openedAtMs = this.#clock.now();
+    const reply = await call(
+      (request) => this.#sender.send(request),
+      this.#base,
+      openAgentSession,
+      { body: { bootId, sequence, capacity, ...await ownVersions() } },
+      { signal },
+    );
+    this.#session = {
+      ...reply,
+      openedAtMs,
+      renewAtMs: openedAtMs + reply.expiresInSeconds * 1_000 * RENEW_SHARE,
+    };
+    this.#onSession(this.#session);
+    return this.#session;
+  }
+
+  #callWith<E extends AnyEndpoint>(
+    accessToken: string,
+    endpoint: E,
+    input: CallInput<E>,
+    { signal }: { signal: AbortSignal },
+  ): Promise<CallReply<E>> {
+    return call(
+      (request) => this.#sender.send(request, accessToken),
+      this.#base,
+      endpoint,
+      input,
+      { signal },
+    );
+  }
+}

@@ -1,0 +1,123 @@
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from "jose";
+import { call } from "@rookery/shared/client.ts";
+import {
+  type ControlPlaneJwk,
+  enrollAgent,
+  JoinToken,
+  SealJwk,
+  SignJwk,
+} from "@rookery/shared/api/agent_protocol.ts";
+import { ownVersions, ProvenSender, type Send } from "./control_plane.ts";
+import type { AgentIdentity, PendingKeys, StateFolder } from "./state_folder.ts";
+
+/** The agent cannot be enrolled; the message says what to do. */
+export class EnrolmentError extends Error {
+  override name = "EnrolmentError";
+}
+
+export interface EnrolmentOrder {
+  readonly controlPlaneUrl: string;
+  readonly joinToken: string;
+}
+
+/**
+ * Enrols this agent: makes its keys here, joins with a one-time token, and pins the control plane's signing
+ * key that the token names. A repetition after a lost reply uses the same keys and is the same agent.
+ */
+export async function enroll(
+  order: EnrolmentOrder,
+  { state, send, signal }: { state: StateFolder; send: Send; signal: AbortSignal },
+): Promise<AgentIdentity> {
+  if (await state.readIdentity()) {
+    throw new EnrolmentError(
+      `Cannot enrol: ${state.path} belongs to an enrolled agent. Use another folder, or remove it.`,
+    );
+  }
+  const base = checkedUrl(order.controlPlaneUrl);
+  const joinToken = checkedToken(order.joinToken);
+  const keys = await pendingKeys(state);
+  const reply = await join({ base, joinToken, keys }, send, signal);
+  // Only the key that the token names: the others in the reply are as good as whoever sent it.
+  const signingKeys = [await pinnedKey(joinToken, reply.signingKeys)];
+  const identity: AgentIdentity = {
+    version: 1,
+    controlPlaneUrl: base,
+    ...reply,
+    signingKeys,
+    ...keys,
+  };
+  await state.writeIdentity(identity);
+  return identity;
+}
+
+/** TLS cannot be switched off; plain HTTP goes no further than this machine. */
+export function checkedUrl(address: string): string {
+  const url = URL.parse(address);
+  if (!url) throw new EnrolmentError(`Cannot use "${address}": it is no address such as https://…`);
+  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
+  if (url.protocol === "https:" || (url.protocol === "http:" && loopback)) return url.origin;
+  throw new EnrolmentError(`Cannot use ${url.origin}: only https, or http to this very machine`);
+}
+
+function checkedToken(joinToken: string): string {
+  const parsed = JoinToken.safeParse(joinToken.trim());
+  if (parsed.success) return parsed.data;
+  throw new EnrolmentError("Cannot use the join token: it must be rkj_….… as it was printed");
+}
+
+/** Kept on disk before they are sent, so that a lost reply does not burn the token. */
+async function pendingKeys(state: StateFolder): Promise<PendingKeys> {
+  const kept = await state.readPendingKeys();
+  if (kept) return kept;
+  const sign = await generateKeyPair("Ed25519", { extractable: true });
+  const seal = await generateKeyPair("ECDH-ES", { crv: "X25519", extractable: true });
+  const [signKey, sealKey] = await Promise.all([
+    exportJWK(sign.privateKey),
+    exportJWK(seal.privateKey),
+  ]);
+  const keys = { signKey, sealKey } as PendingKeys;
+  await state.writePendingKeys(keys);
+  return keys;
+}
+
+async function join(
+  request: { base: string; joinToken: string; keys: PendingKeys },
+  send: Send,
+  signal: AbortSignal,
+) {
+  const { d: _sign, ...signJwk } = request.keys.signKey;
+  const { d: _seal, ...sealJwk } = request.keys.sealKey;
+  const sender = new ProvenSender(
+    { privateKey: await privateKey(request.keys.signKey, "Ed25519"), publicJwk: signJwk },
+    send,
+  );
+  const body = {
+    joinToken: request.joinToken,
+    signJwk: SignJwk.parse(signJwk),
+    sealJwk: SealJwk.parse(sealJwk),
+    ...await ownVersions(),
+  };
+  return await call((sent) => sender.send(sent), request.base, enrollAgent, { body }, { signal });
+}
+
+/** Whoever answers must hold the key that the administrator handed over with the token. */
+async function pinnedKey(joinToken: string, keys: readonly ControlPlaneJwk[]) {
+  const pinned = joinToken.split(".")[1];
+  for (const key of keys) {
+    const { kid: _, ...jwk } = key;
+    if (await calculateJwkThumbprint(jwk) === pinned) return key;
+  }
+  throw new EnrolmentError(
+    "Cannot enrol: what answers is not the control plane that made the join token",
+  );
+}
+
+/** Imports a private key of the state folder so that it cannot be exported again. */
+export async function privateKey(
+  jwk: Record<string, string>,
+  algorithm: "Ed25519" | "ECDH-ES",
+): Promise<CryptoKey> {
+  const key = await importJWK(jwk, algorithm, { extractable: false });
+  if (key instanceof Uint8Array) throw new TypeError("Cannot use a symmetric key here");
+  return key;
+}

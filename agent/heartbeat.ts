@@ -1,0 +1,92 @@
+import { sendHeartbeat } from "@rookery/shared/api/agent_protocol.ts";
+import type { BootId } from "@rookery/shared/ids.ts";
+import type { ProblemError } from "@rookery/shared/problem.ts";
+import { type Clock, jitteredMs } from "./clock.ts";
+import { type ControlPlane, isDismissal } from "./control_plane.ts";
+import type { Fence } from "./fence.ts";
+import { errorText, type Log } from "./log.ts";
+import { unlockedKeys } from "./ssh/unlocked_keys.ts";
+import type { RunningLeases } from "./running_leases.ts";
+
+const RETRY = { baseMs: 500, capMs: 5_000 };
+const REQUEST_TIMEOUT_MS = 10_000;
+/** How often the fence is looked at while heartbeats fail. */
+const FENCE_CHECK_MS = 250;
+
+export interface HeartbeatOptions {
+  readonly controlPlane: ControlPlane;
+  readonly bootId: BootId;
+  readonly leases: RunningLeases;
+  readonly fence: Fence;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Told when the control plane sent this agent away, which ends the pulse. */
+  readonly onDismissal: (problem: ProblemError) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Wakes the heartbeat early: a lease counts as started with the first heartbeat that names it. */
+export class HeartbeatKick {
+  #waiting = Promise.withResolvers<void>();
+
+  kick(): void {
+    this.#waiting.resolve();
+    this.#waiting = Promise.withResolvers<void>();
+  }
+
+  wait(): Promise<void> {
+    return this.#waiting.promise;
+  }
+}
+
+/** The agent's pulse, until `signal`: renews all leases, carries cancellations back. */
+export async function runHeartbeat(options: HeartbeatOptions, kick: HeartbeatKick): Promise<void> {
+  const { clock, log, signal } = options;
+  let failures = 0;
+  while (!signal.aborted) {
+    const kicked = kick.wait();
+    try {
+      const seconds = await beat(options);
+      failures = 0;
+      await pause(kicked, seconds * 1_000, options);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (isDismissal(error)) return options.onDismissal(error);
+      log("warn", "heartbeat_failed", { reason: errorText(error), failures: ++failures });
+      await clock.sleep(100 + jitteredMs(failures, RETRY), { signal });
+    }
+  }
+}
+
+/** Sends one heartbeat; returns after how many seconds the next is due. */
+async function beat(options: HeartbeatOptions): Promise<number> {
+  const { controlPlane, bootId, leases, fence, clock } = options;
+  const leaseIds = leases.ids();
+  const sentAt = clock.now();
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+  const reply = await controlPlane.call(sendHeartbeat, { body: { bootId, leaseIds } }, { signal });
+  fence.renew(sentAt, reply.ttlSeconds);
+  for (const id of reply.cancel) leases.abort(id, "cancelled");
+  for (const id of reply.unknown) leases.abort(id, "lease_lost");
+  return reply.heartbeatSeconds;
+}
+
+async function pause(kicked: Promise<void>, ms: number, options: HeartbeatOptions): Promise<void> {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, stop.signal]);
+  await Promise.race([kicked, options.clock.sleep(ms, { signal })]);
+  stop.abort();
+}
+
+/** Watches the fence, until `signal`: an agent that was not heard touches no device any more. */
+export async function guardFence(options: HeartbeatOptions): Promise<void> {
+  const { fence, leases, clock, log, signal } = options;
+  while (!signal.aborted) {
+    await clock.sleep(FENCE_CHECK_MS, { signal });
+    if (leases.size > 0 && fence.remainingMs() <= 0) {
+      log("error", "fenced", { leases: leases.size });
+      leases.abortAll("lease_lost");
+      unlockedKeys.clear();
+    }
+  }
+}

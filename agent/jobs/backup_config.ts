@@ -1,0 +1,33 @@
+import { BackupConfigOutcome, BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
+import { backUpDevice } from "../session/session.ts";
+import type { VerifiedLease } from "../verify_lease.ts";
+import type { JobOptions, JobResult } from "./mod.ts";
+
+/** Reads the device's configurations; what did not change is reported and not uploaded. */
+export async function backUpConfig(lease: VerifiedLease, options: JobOptions): Promise<JobResult> {
+  const { claims, driver, credential } = lease;
+  const { device } = claims;
+  const report = await backUpDevice({
+    driver,
+    target: { host: device.host, port: device.port },
+    credential,
+    hostKeyPolicy: device.hostKeyPolicy,
+    hostKeys: device.hostKeys,
+    legacyAlgorithms: device.legacyAlgorithms,
+    limits: claims.limits,
+    captures: BackupConfigPayload.parse(claims.payload).captures,
+    baselines: claims.baselines,
+    allowAddress: (address) => options.allowAddress({ address, port: device.port }),
+  }, { signal: options.signal });
+  return {
+    outcome: BackupConfigOutcome.parse({
+      captures: report.captures.map((capture) => capture.outcome),
+      facts: report.facts,
+      hostKey: report.hostKey,
+      algorithms: report.algorithms,
+    }),
+    uploads: report.captures
+      .filter(({ outcome }) => !outcome.unchanged)
+      .map(({ outcome, raw }) => ({ sha256: outcome.rawSha256, bytes: new Uint8Array(raw) })),
+  };
+}

@@ -1,0 +1,27 @@
+import type { JobKind } from "@rookery/shared/jobs/mod.ts";
+import type { VerifiedLease } from "../verify_lease.ts";
+import { backUpConfig } from "./backup_config.ts";
+
+/** Bytes that an outcome names and that the control plane may not have yet. */
+export interface Upload {
+  readonly sha256: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface JobResult {
+  /** The kind's outcome, see `shared/jobs/<kind>.ts`. */
+  readonly outcome: unknown;
+  readonly uploads: readonly Upload[];
+}
+
+export interface JobOptions {
+  readonly allowAddress: (target: { address: string; port: number }) => boolean;
+  readonly signal: AbortSignal;
+}
+
+export type JobRunner = (lease: VerifiedLease, options: JobOptions) => Promise<JobResult>;
+
+/** Every kind of job and what runs it; a runner throws a DeviceError when the attempt failed. */
+export const RUNNERS = {
+  backup_config: backUpConfig,
+} satisfies Record<JobKind, JobRunner>;

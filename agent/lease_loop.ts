@@ -1,0 +1,110 @@
+import { claimLeases } from "@rookery/shared/api/agent_protocol.ts";
+import type { BootId, ClaimId, LeaseId } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { decodeJwt } from "jose";
+import { type Clock, jitteredMs } from "./clock.ts";
+import { type ControlPlane, isDismissal } from "./control_plane.ts";
+import type { Fence } from "./fence.ts";
+import type { HeartbeatKick } from "./heartbeat.ts";
+import { errorText, type Log } from "./log.ts";
+import { type LeaseWork, runLease } from "./run_lease.ts";
+import type { RunningLeases } from "./running_leases.ts";
+import type { LeaseExpectation } from "./verify_lease.ts";
+
+const WAIT_SECONDS = 50;
+/** A proxy that swallowed the reply must not hold the loop for ever. */
+const REQUEST_TIMEOUT_MS = 70_000;
+const RETRY = { baseMs: 500, capMs: 30_000 };
+/** A control plane that is shutting down holds no claim: it is not to be asked as fast as it can answer. */
+const MIN_CLAIM_MS = 1_000;
+
+export interface LeaseLoopOptions {
+  readonly controlPlane: ControlPlane;
+  readonly bootId: BootId;
+  readonly capacity: number;
+  readonly leases: RunningLeases;
+  readonly fence: Fence;
+  readonly kick: HeartbeatKick;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly work: LeaseWork;
+  readonly expectation: (claimId: ClaimId) => Promise<LeaseExpectation>;
+  /** Told when the control plane sent this agent away, which ends the loop. */
+  readonly onDismissal: (problem: ProblemError) => void;
+  /** Aborted when no more is to be claimed. */
+  readonly signal: AbortSignal;
+}
+
+/** Claims and starts work while there is room, until `signal`. A claim whose reply was lost is repeated. */
+export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
+  const { leases, capacity, clock, log, signal } = options;
+  const stopped = aborted(signal);
+  let claimId = newClaimId();
+  let failures = 0;
+  while (!signal.aborted) {
+    if (leases.size >= capacity) {
+      await Promise.race([leases.changed(), stopped]);
+      continue;
+    }
+    const startedAt = clock.now();
+    try {
+      const granted = await claimAndStart(options, claimId);
+      claimId = newClaimId();
+      failures = 0;
+      const early = MIN_CLAIM_MS - (clock.now() - startedAt);
+      if (granted === 0 && early > 0) await clock.sleep(early, { signal });
+    } catch (error) {
+      if (signal.aborted) return;
+      if (isDismissal(error)) return options.onDismissal(error);
+      log("warn", "claim_failed", { reason: errorText(error), failures: ++failures });
+      const wait = retryAfterMs(error) ?? 100;
+      await clock.sleep(wait + jitteredMs(failures, RETRY), { signal });
+    }
+  }
+}
+
+/** Returns how many leases were granted. What cannot be started any more goes back by itself. */
+async function claimAndStart(options: LeaseLoopOptions, claimId: ClaimId): Promise<number> {
+  const { controlPlane, bootId, capacity, leases, fence } = options;
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+  const reply = await controlPlane.call(claimLeases, {
+    body: { claimId, bootId, wanted: capacity - leases.size, waitSeconds: WAIT_SECONDS },
+  }, { signal });
+  if (reply.leases.length === 0) return 0;
+  const expected = await options.expectation(claimId);
+  // A reply that was long on its way may be of leases that others have by now.
+  if (options.signal.aborted || fence.remainingMs() <= 0) return reply.leases.length;
+  for (const granted of reply.leases) {
+    const id = listedId(granted.lease);
+    if (id === undefined) continue;
+    leases.start(id, (lease) => runLease({ ...granted, expected }, options.work, lease));
+  }
+  options.kick.kick();
+  return reply.leases.length;
+}
+
+/** Only to list the lease in heartbeats: nothing of it is believed before its signature is checked. */
+function listedId(token: string): LeaseId | undefined {
+  try {
+    return decodeJwt(token).jti as LeaseId | undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function newClaimId(): ClaimId {
+  return crypto.randomUUID() as ClaimId;
+}
+
+function retryAfterMs(error: unknown): number | undefined {
+  return error instanceof ProblemError && error.retryAfterSeconds !== undefined
+    ? error.retryAfterSeconds * 1_000
+    : undefined;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,123 @@
+import { SignJWT } from "jose";
+import type { LeaseClaims } from "@rookery/shared/jobs/lease.ts";
+import { type AttemptReport, RESULT_TYPE, ResultClaims } from "@rookery/shared/jobs/result.ts";
+import { deliver, type Deliverer } from "./deliver.ts";
+import { RUNNERS, type Upload } from "./jobs/mod.ts";
+import { errorText, type Log } from "./log.ts";
+import { DeviceError } from "./ssh/ssh_failure.ts";
+import {
+  type LeaseExpectation,
+  LeaseRefusedError,
+  type VerifiedLease,
+  verifyLease,
+} from "./verify_lease.ts";
+import { AGENT_VERSION } from "./version.ts";
+
+export interface LeaseWork extends Deliverer {
+  readonly signKey: CryptoKey;
+  readonly allowAddress: (target: { address: string; port: number }) => boolean;
+  readonly log: Log;
+}
+
+interface Ended {
+  readonly report: AttemptReport;
+  readonly uploads: readonly Upload[];
+}
+
+/** The life of one lease: verify, run, sign, deliver. Never rejects; a lost lease ends in silence. */
+export async function runLease(
+  granted: { lease: string; credential: string; expected: LeaseExpectation },
+  work: LeaseWork,
+  lease: { signal: AbortSignal; reporting: () => void },
+): Promise<void> {
+  const startedAt = work.clock.now();
+  try {
+    const verified = await verifyOrRefuse(granted, work);
+    const ended = "refused" in verified
+      ? { report: verified.refused, uploads: [] }
+      : await attempt(verified, work, lease.signal);
+    const { claims } = verified;
+    if (!ended) return work.log("warn", "lease_lost", { lease: claims.jti, job: claims.sub });
+    lease.reporting();
+    const durationMs = Math.round(work.clock.now() - startedAt);
+    const result = await signResult(claims, { report: ended.report, durationMs }, work.signKey);
+    await deliver({ leaseId: claims.jti, result, uploads: ended.uploads }, work);
+  } catch (error) {
+    work.log("error", "lease_dropped", { reason: errorText(error) });
+  }
+}
+
+/** A lease whose signature is good but whose fields are not is answered; a forged one is only logged. */
+async function verifyOrRefuse(
+  granted: { lease: string; credential: string; expected: LeaseExpectation },
+  work: LeaseWork,
+): Promise<VerifiedLease | { claims: LeaseClaims; refused: AttemptReport }> {
+  try {
+    return await verifyLease(granted, granted.expected);
+  } catch (error) {
+    if (!(error instanceof LeaseRefusedError) || !error.claims) throw error;
+    work.log("error", "lease_refused", { lease: error.claims.jti, reason: error.message });
+    const failure = { code: error.code, detail: error.message };
+    return { claims: error.claims, refused: { status: "failed", failure } };
+  }
+}
+
+/** Runs the job; undefined when the lease was lost, so that there is nobody to report to. */
+async function attempt(
+  verified: VerifiedLease,
+  work: LeaseWork,
+  signal: AbortSignal,
+): Promise<Ended | undefined> {
+  const { claims } = verified;
+  try {
+    const { allowAddress } = work;
+    const { outcome, uploads } = await RUNNERS[claims.kind](verified, { allowAddress, signal });
+    return { report: { status: "completed", outcome: outcome as never }, uploads };
+  } catch (error) {
+    const failed = error instanceof DeviceError ? error : undefined;
+    if (failed?.code === "lease_lost") return undefined;
+    if (failed?.code === "cancelled") return { report: { status: "cancelled" }, uploads: [] };
+    work.log(failed ? "info" : "error", "attempt_failed", {
+      job: claims.sub,
+      device: claims.device.id,
+      code: failed?.code ?? "agent_fault",
+      reason: errorText(error),
+    });
+    return { report: failedReport(failed), uploads: [] };
+  }
+}
+
+/** An unforeseen error is logged here and not sent: its text could hold anything. */
+function failedReport(failed: DeviceError | undefined): AttemptReport {
+  if (!failed) {
+    const detail = "The agent failed in an unforeseen way; its log says how.";
+    return { status: "failed", failure: { code: "agent_fault", detail } };
+  }
+  return {
+    status: "failed",
+    failure: { code: failed.code, detail: failed.message.slice(0, 2_000) },
+    ...(failed.hostKey ? { hostKey: failed.hostKey } : {}),
+  };
+}
+
+async function signResult(
+  claims: LeaseClaims,
+  end: { report: AttemptReport; durationMs: number },
+  key: CryptoKey,
+): Promise<string> {
+  const result = ResultClaims.parse({
+    iss: claims.aud,
+    aud: claims.iss,
+    sub: claims.sub,
+    jti: claims.jti,
+    siteId: claims.siteId,
+    epoch: claims.epoch,
+    bootId: claims.bootId,
+    incarnation: claims.incarnation,
+    ...end,
+    agentVersion: AGENT_VERSION,
+  });
+  return await new SignJWT({ ...result })
+    .setProtectedHeader({ alg: "Ed25519", typ: RESULT_TYPE })
+    .sign(key);
+}

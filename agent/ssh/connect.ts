@@ -1,0 +1,85 @@
+import type { HostKeySeen } from "@rookery/shared/jobs/backup_config.ts";
+import type { HostKeyPolicy } from "@rookery/shared/jobs/lease.ts";
+import type { Socket } from "node:net";
+import { resolveAddresses } from "./address.ts";
+import { handshake } from "./handshake.ts";
+import { awaitIdent } from "./ident.ts";
+import { readPrivateKey } from "./private_key.ts";
+import { destroySocket, openSocket, type StageOptions } from "./socket.ts";
+import { abortError } from "./ssh_failure.ts";
+import type { DeviceConnection } from "./transport.ts";
+
+/** Where to connect, as whom, and what must hold. */
+export interface ConnectOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly username: string;
+  readonly password?: string | undefined;
+  readonly privateKey?: string | undefined;
+  readonly passphrase?: string | undefined;
+  readonly hostKeyPolicy: HostKeyPolicy;
+  /** The pinned keys; with any, only these are accepted. */
+  readonly hostKeys: readonly HostKeySeen[];
+  readonly legacyAlgorithms: boolean;
+  /** For each stage: name look-up, TCP, banner, key exchange, login; also for opening a channel later. */
+  readonly connectSeconds: number;
+  /** Ends the connection at once, during `connect` and ever after. */
+  readonly signal: AbortSignal;
+  /** The agent's local policy, asked after the name look-up; everything is allowed without it. */
+  readonly allowAddress?: ((address: string) => boolean) | undefined;
+}
+
+/**
+ * Connects, checks the host key and logs in; no secret is sent before the host key is accepted. Throws a `DeviceError` whose
+ * code tells the stage that failed, and leaves no socket behind.
+ */
+export async function connect(options: ConnectOptions): Promise<DeviceConnection> {
+  if (options.signal.aborted) throw abortError(options.signal);
+  const key = options.privateKey === undefined
+    ? undefined
+    : readPrivateKey(options.privateKey, options.passphrase);
+  const where = options.host.includes(":")
+    ? `[${options.host}]:${options.port}`
+    : `${options.host}:${options.port}`;
+  const stage = { signal: options.signal, seconds: options.connectSeconds, where };
+  const addresses = await resolveAddresses(options.host, {
+    ...stage,
+    allowAddress: options.allowAddress ?? (() => true),
+  });
+  const socket = await openSocket({ addresses, port: options.port }, stage);
+  destroyOnAbort(socket, options.signal);
+  return await speak(socket, { ...options, key, stage });
+}
+
+async function speak(
+  socket: Socket,
+  options: ConnectOptions & {
+    readonly key: ReturnType<typeof readPrivateKey> | undefined;
+    readonly stage: StageOptions;
+  },
+): Promise<DeviceConnection> {
+  try {
+    await awaitIdent(socket, options.stage);
+    return await handshake(socket, {
+      ...options,
+      ...options.stage,
+      secrets: {
+        username: options.username,
+        password: options.password,
+        key: options.key,
+        where: options.stage.where,
+      },
+    });
+  } catch (error) {
+    await destroySocket(socket);
+    // A destroyed socket looks like a lost connection; the abort is why it was destroyed.
+    throw options.signal.aborted ? abortError(options.signal) : error;
+  }
+}
+
+function destroyOnAbort(socket: Socket, signal: AbortSignal): void {
+  const onAbort = () => void socket.destroy();
+  if (signal.aborted) return onAbort();
+  signal.addEventListener("abort", onAbort, { once: true });
+  socket.once("close", () => signal.removeEventListener("abort", onAbort));
+}

@@ -1,0 +1,127 @@
+import { join } from "node:path";
+import { z } from "zod";
+import { ControlPlaneJwk, SealJwk, SignJwk } from "@rookery/shared/api/agent_protocol.ts";
+import { AgentId, SiteId } from "@rookery/shared/ids.ts";
+
+/** What an agent knows about itself and about the control plane it joined; contains its private keys. */
+export const AgentIdentity = z.strictObject({
+  version: z.literal(1),
+  controlPlaneUrl: z.url(),
+  agentId: AgentId,
+  name: z.string(),
+  issuer: z.string(),
+  incarnation: z.int().min(1),
+  siteIds: z.array(SiteId),
+  signingKeys: z.array(ControlPlaneJwk).min(1),
+  sealingKey: z.strictObject({ ...SealJwk.shape, kid: z.string() }),
+  signKey: z.strictObject({ ...SignJwk.shape, d: z.string() }),
+  sealKey: z.strictObject({ ...SealJwk.shape, d: z.string() }),
+});
+export type AgentIdentity = z.infer<typeof AgentIdentity>;
+
+/** Keys made before enrolment, kept so that a lost reply is retried with the same ones. */
+export const PendingKeys = AgentIdentity.pick({ signKey: true, sealKey: true });
+export type PendingKeys = z.infer<typeof PendingKeys>;
+
+const Sequence = z.strictObject({ sequence: z.int().min(0) });
+
+/** The state folder cannot be used; the message says what to do. */
+export class StateFolderError extends Error {
+  override name = "StateFolderError";
+}
+
+/** The agent's folder on disk: mode 0700, every file 0600, written whole and fsynced or not at all. */
+export class StateFolder {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Opens the folder, making it when it is missing; refuses one that others can enter. */
+  static async open(path: string): Promise<StateFolder> {
+    await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+    const { mode } = await Deno.stat(path);
+    if (mode !== null && (mode & 0o077) !== 0) {
+      throw new StateFolderError(
+        `Cannot use the state folder ${path}: others can enter it. Run: chmod 700 "${path}"`,
+      );
+    }
+    return new StateFolder(path);
+  }
+
+  readIdentity(): Promise<AgentIdentity | undefined> {
+    return this.#read("identity.json", AgentIdentity);
+  }
+
+  async writeIdentity(identity: AgentIdentity): Promise<void> {
+    await this.#write("identity.json", AgentIdentity.parse(identity));
+    await Deno.remove(join(this.path, "pending_keys.json")).catch(ignoreMissing);
+  }
+
+  readPendingKeys(): Promise<PendingKeys | undefined> {
+    return this.#read("pending_keys.json", PendingKeys);
+  }
+
+  writePendingKeys(keys: PendingKeys): Promise<void> {
+    return this.#write("pending_keys.json", keys);
+  }
+
+  /** Raises and stores the boot counter: two boots never share a number, also after a power cut. */
+  async nextSequence(): Promise<number> {
+    const stored = await this.#read("sequence.json", Sequence);
+    const sequence = (stored?.sequence ?? 0) + 1;
+    await this.#write("sequence.json", { sequence });
+    return sequence;
+  }
+
+  async #read<Schema extends z.ZodType>(
+    name: string,
+    schema: Schema,
+  ): Promise<z.infer<Schema> | undefined> {
+    const text = await Deno.readTextFile(join(this.path, name)).catch(ignoreMissing);
+    if (text === undefined) return undefined;
+    const parsed = schema.safeParse(parseJson(text));
+    if (parsed.success) return parsed.data;
+    // The file holds private keys: the issues name fields and never values.
+    const fields = parsed.error.issues.map((issue) => issue.path.join(".")).join(", ");
+    throw new StateFolderError(
+      `Cannot read ${name} in ${this.path}: wrong at ${fields || "its root"}. ` +
+        "Restore the file, or remove the folder and enrol again.",
+    );
+  }
+
+  async #write(name: string, value: unknown): Promise<void> {
+    const target = join(this.path, name);
+    const text = `${JSON.stringify(value, null, 2)}\n`;
+    await writeDurably(`${target}.new`, new TextEncoder().encode(text));
+    await Deno.rename(`${target}.new`, target);
+    await this.#syncFolder();
+  }
+
+  /** A rename is on disk only when its folder is. */
+  async #syncFolder(): Promise<void> {
+    using folder = await Deno.open(this.path, { read: true });
+    await folder.sync();
+  }
+}
+
+/** Returns once the bytes are on disk, not only in the cache. */
+async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  using file = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+  await file.sync();
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (error instanceof Deno.errors.NotFound) return undefined;
+  throw error;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

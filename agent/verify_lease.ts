@@ -1,0 +1,189 @@
+import { compactDecrypt, compactVerify, decodeProtectedHeader, importJWK, type JWK } from "jose";
+import { sha256 } from "@rookery/shared/canonical_json.ts";
+import { commandsSha256, driverSha256, findDriver } from "@rookery/shared/drivers/mod.ts";
+import type { Driver } from "@rookery/shared/drivers/driver.ts";
+import type { AgentId, BootId, ClaimId, SiteId } from "@rookery/shared/ids.ts";
+import { BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
+import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
+import {
+  CREDENTIAL_TYPE,
+  LEASE_TYPE,
+  LeaseClaims,
+  NORMALISER_VERSION,
+  SealedCredential,
+} from "@rookery/shared/jobs/lease.ts";
+import type { SeenEpochs } from "./seen_epochs.ts";
+
+/** A lease of more than an hour, or a larger configuration, is none that a sane control plane signs. */
+const MAX_DEADLINE_SECONDS = 2 * 3_600;
+const MAX_BYTES = 100 * 1024 * 1024;
+
+/** What the agent knows by itself, and compares a lease with. */
+export interface LeaseExpectation {
+  readonly issuer: string;
+  readonly agentId: AgentId;
+  readonly bootId: BootId;
+  readonly claimId: ClaimId;
+  readonly siteIds: readonly SiteId[];
+  readonly incarnation: number;
+  readonly signingKeys: readonly (JWK & { kid: string })[];
+  /** Opens what was sealed to this agent. */
+  readonly sealKey: CryptoKey;
+  /** What this boot has accepted before: a lease that is sent again is refused. */
+  readonly epochs: SeenEpochs;
+}
+
+/** A lease that passed: what to do, with what, and as whom. */
+export interface VerifiedLease {
+  readonly claims: LeaseClaims;
+  readonly driver: Driver;
+  readonly credential: SealedCredential;
+}
+
+/** The lease is not to be run. Without `claims` its signature failed, so nothing in it can be answered. */
+export class LeaseRefusedError extends Error {
+  override name = "LeaseRefusedError";
+  readonly code: FailureCode;
+  readonly claims: LeaseClaims | undefined;
+
+  constructor(
+    message: string,
+    options: ErrorOptions & { code?: FailureCode; claims?: LeaseClaims } = {},
+  ) {
+    super(message, options);
+    this.code = options.code ?? "lease_invalid";
+    this.claims = options.claims;
+  }
+}
+
+/**
+ * Checks the signature of a lease against the pinned keys, then compares every field with what the agent
+ * knows by itself. Throws a LeaseRefusedError naming the field; nothing has been sent to a device by then.
+ */
+export async function verifyLease(
+  granted: { lease: string; credential: string },
+  expected: LeaseExpectation,
+): Promise<VerifiedLease> {
+  const claims = await verifySignature(granted.lease, expected);
+  compareAddressee(claims, expected);
+  compareBounds(claims);
+  const driver = await compareDriver(claims);
+  if (await sha256(granted.credential) !== claims.credentialSha256) {
+    throw mismatch(claims, "credentialSha256");
+  }
+  const credential = await openCredential(granted.credential, claims, expected.sealKey);
+  if (!expected.epochs.accept(claims.sub, claims.epoch)) throw mismatch(claims, "epoch");
+  return { claims, driver, credential };
+}
+
+async function verifySignature(token: string, expected: LeaseExpectation): Promise<LeaseClaims> {
+  const { kid } = decodeHeader(token);
+  const jwk = expected.signingKeys.find((key) => key.kid === kid);
+  if (!jwk) throw new LeaseRefusedError("Cannot trust the lease: signed by an unknown key");
+  try {
+    const { payload } = await compactVerify(token, await importJWK(jwk, "Ed25519"), {
+      algorithms: ["Ed25519"],
+    });
+    return LeaseClaims.parse(JSON.parse(new TextDecoder().decode(payload)));
+  } catch (cause) {
+    throw new LeaseRefusedError("Cannot trust the lease: its signature or its form is wrong", {
+      cause,
+    });
+  }
+}
+
+function decodeHeader(token: string): { kid: string | undefined } {
+  try {
+    const { alg, typ, kid } = decodeProtectedHeader(token);
+    if (alg === "Ed25519" && typ === LEASE_TYPE) return { kid };
+  } catch (cause) {
+    throw new LeaseRefusedError("Cannot trust the lease: it is no JWS", { cause });
+  }
+  throw new LeaseRefusedError("Cannot trust the lease: wrong algorithm or type");
+}
+
+/** Whom, when and where the lease is for. */
+function compareAddressee(claims: LeaseClaims, expected: LeaseExpectation): void {
+  const wrong = [
+    claims.iss !== expected.issuer && "iss",
+    claims.aud !== expected.agentId && "aud",
+    claims.bootId !== expected.bootId && "bootId",
+    claims.claimId !== expected.claimId && "claimId",
+    !expected.siteIds.includes(claims.siteId) && "siteId",
+    claims.incarnation !== expected.incarnation && "incarnation",
+  ].find((field) => field !== false);
+  if (wrong) throw mismatch(claims, wrong);
+}
+
+/** Limits that would hold the agent or its memory for longer or for more than it allows by itself. */
+function compareBounds(claims: LeaseClaims): void {
+  const { limits } = claims;
+  const wrong = [
+    claims.deadlineSeconds > MAX_DEADLINE_SECONDS && "deadlineSeconds",
+    claims.ttlSeconds > 1_800 && "ttlSeconds",
+    limits.totalSeconds > claims.deadlineSeconds && "limits.totalSeconds",
+    limits.maxBytes > MAX_BYTES && "limits.maxBytes",
+    claims.normaliserVersion !== NORMALISER_VERSION && "normaliserVersion",
+  ].find((field) => field !== false);
+  if (wrong) throw mismatch(claims, wrong);
+}
+
+async function compareDriver(claims: LeaseClaims): Promise<Driver> {
+  const driver = findDriver(claims.device.platform);
+  if (!driver || await driverSha256(driver) !== claims.device.driverSha256) {
+    throw new LeaseRefusedError(
+      `Cannot run the lease: this agent has no driver of ${claims.device.platform} with that digest`,
+      { code: "platform_unsupported", claims },
+    );
+  }
+  const payload = BackupConfigPayload.safeParse(claims.payload);
+  if (!payload.success) throw mismatch(claims, "payload");
+  const known = new Set(driver.captures.map((capture) => capture.name));
+  if (payload.data.captures.some((name) => !known.has(name))) throw mismatch(claims, "payload");
+  if (await commandsSha256(driver, payload.data.captures) !== claims.commandsSha256) {
+    throw mismatch(claims, "commandsSha256");
+  }
+  return driver;
+}
+
+/** The credential repeats which lease and which address it is for, so it cannot be moved to another. */
+async function openCredential(
+  jwe: string,
+  claims: LeaseClaims,
+  sealKey: CryptoKey,
+): Promise<SealedCredential> {
+  const credential = await decryptCredential(jwe, claims, sealKey);
+  const wrong = [
+    credential.leaseId !== claims.jti && "jti",
+    credential.epoch !== claims.epoch && "epoch",
+    credential.deviceId !== claims.device.id && "device.id",
+    credential.host !== claims.device.host && "device.host",
+    credential.port !== claims.device.port && "device.port",
+  ].find((field) => field !== false);
+  if (wrong) throw mismatch(claims, wrong);
+  return credential;
+}
+
+async function decryptCredential(jwe: string, claims: LeaseClaims, sealKey: CryptoKey) {
+  try {
+    const { plaintext, protectedHeader } = await compactDecrypt(jwe, sealKey, {
+      keyManagementAlgorithms: ["ECDH-ES"],
+      contentEncryptionAlgorithms: ["A256GCM"],
+      maxDecompressedLength: 0,
+    });
+    if (protectedHeader.cty !== CREDENTIAL_TYPE) throw new TypeError("wrong content type");
+    return SealedCredential.parse(JSON.parse(new TextDecoder().decode(plaintext)));
+  } catch {
+    // The cause is dropped on purpose: a parse error could quote what was sealed.
+    throw new LeaseRefusedError("Cannot open the credential of the lease with this agent's key", {
+      claims,
+    });
+  }
+}
+
+function mismatch(claims: LeaseClaims, field: string): LeaseRefusedError {
+  return new LeaseRefusedError(
+    `Cannot run the lease: its ${field} is not what this agent knows`,
+    { claims },
+  );
+}
