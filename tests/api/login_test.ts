@@ -1,0 +1,174 @@
+import assert from "node:assert/strict";
+import { listAuditRows } from "@rookery/shared/api/audit.ts";
+import {
+  changePassword,
+  getMe,
+  listSessions,
+  login,
+  logout,
+  revokeSession,
+} from "@rookery/shared/api/sessions.ts";
+import { createUser, updateUser } from "@rookery/shared/api/users.ts";
+import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
+import { ADMINISTRATOR, testControlPlane } from "../support/control_plane.ts";
+import { testDatabase } from "../support/database.ts";
+
+const database = testDatabase();
+const plane = testControlPlane(database);
+const { username, password } = ADMINISTRATOR;
+
+Deno.test("login sets an HttpOnly cookie that no other site's page can send, and tells who one is", async () => {
+  await plane.administrator();
+  const person = await plane.logIn("ADMIN", password);
+  assert.match(
+    person.setCookie,
+    /^rookery=rks_[\w-]{43}; Max-Age=604800; Path=\/; HttpOnly; SameSite=Lax$/,
+  );
+  const me = await person.call(getMe, {});
+  assert.equal(me.user.username, username);
+  assert.ok(me.permissions.includes("devices:write"));
+  assert.equal(me.via, "session");
+});
+
+Deno.test("login answers alike for a wrong password, an unknown name and a disabled user", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "gone", password: "long enough password" };
+  const { id } = await admin.call(createUser, { body });
+  await admin.call(updateUser, { params: { userId: id }, body: { disabled: true } });
+  const replies = await Promise.all([
+    attempt(username, "wrong password"),
+    attempt("nobody", "wrong password"),
+    attempt("gone", body.password),
+  ]);
+  for (const reply of replies) {
+    assert.equal(reply.status, 401);
+    assert.equal(reply.headers.get("set-cookie"), null);
+  }
+  const problems = await Promise.all(replies.map((reply) => reply.json()));
+  const texts = problems.map((problem) => JSON.stringify({ ...problem, instance: "" }));
+  assert.equal(new Set(texts).size, 1);
+});
+
+Deno.test("login makes whoever guesses wait, with Retry-After, and not the others", async () => {
+  await plane.administrator();
+  for (let guess = 0; guess < 5; guess++) {
+    assert.equal((await attempt("guessed", "wrong password")).status, 401);
+  }
+  const refused = await attempt("guessed", "wrong password");
+  assert.equal(refused.status, 429);
+  assert.ok(Number(refused.headers.get("retry-after")) >= 1);
+  assert.equal((await refused.json()).type, "/problems/too-many-requests");
+  await plane.logIn(username, password);
+});
+
+Deno.test("a cookie changes nothing without the Origin header of our own pages", async () => {
+  const { cookie } = await plane.logIn(username, password);
+  for (const origin of [undefined, "null", "http://evil.test", "http://rookery.test.evil.test"]) {
+    const headers = { cookie, ...(origin === undefined ? {} : { origin }) };
+    const reply = await plane.fetch("/api/v1/logout", { method: "POST", headers });
+    assert.equal(reply.status, 403, `origin ${origin}`);
+    assert.equal((await reply.json()).type, "/problems/bad-origin");
+  }
+  assert.equal((await plane.fetch("/api/v1/me", { headers: { cookie } })).status, 200);
+});
+
+Deno.test("login refuses the page of another site", async () => {
+  await plane.administrator();
+  const headers = { origin: "http://evil.test" };
+  await refusedAs("bad-origin", plane.call(login, { body: ADMINISTRATOR }, { headers }));
+});
+
+Deno.test("logout ends the session for good", async () => {
+  const person = await plane.logIn(username, password);
+  await person.call(logout, {});
+  await refusedAs("session-required", person.call(getMe, {}));
+});
+
+Deno.test("revokeSession() ends one of one's own sessions and nobody else's", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "carol", password: "carols own password" };
+  await admin.call(createUser, { body });
+  const carol = await plane.logIn(body.username, body.password);
+  const other = await plane.logIn(username, password);
+  const { items } = await other.call(listSessions, {});
+  const own = items.find((session) => session.current);
+  assert.ok(own && items.length >= 2);
+  const params = { sessionId: own.id };
+  await refusedAs("not-found", carol.call(revokeSession, { params }));
+  await admin.call(revokeSession, { params });
+  await refusedAs("session-required", other.call(getMe, {}));
+});
+
+Deno.test("a session ends when it was not used for half a day, and after a week at the latest", async () => {
+  const admin = await plane.administrator();
+  const idle = await plane.logIn(username, password);
+  await setOnNewest("last_used_at = now() - interval '13 hours'");
+  await refusedAs("session-required", idle.call(getMe, {}));
+  const old = await plane.logIn(username, password);
+  await setOnNewest("expires_at = now() - interval '1 second'");
+  await refusedAs("session-required", old.call(getMe, {}));
+  await admin.call(getMe, {});
+});
+
+Deno.test("changePassword() wants the old password, ends the other sessions, keeps this one", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "dave", password: "daves first password" };
+  await admin.call(createUser, { body });
+  const here = await plane.logIn(body.username, body.password);
+  const there = await plane.logIn(body.username, body.password);
+  const newPassword = "daves second password";
+  const wrong = { currentPassword: "not his password", newPassword };
+  await refusedAs("invalid-credentials", here.call(changePassword, { body: wrong }));
+  await here.call(changePassword, { body: { currentPassword: body.password, newPassword } });
+  await here.call(getMe, {});
+  await refusedAs("session-required", there.call(getMe, {}));
+  await refusedAs("invalid-credentials", plane.logIn(body.username, body.password));
+  await plane.logIn(body.username, newPassword);
+});
+
+Deno.test("disabling a user ends the sessions; the last administrator cannot be disabled", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "erin", password: "erins own password" };
+  const { id } = await admin.call(createUser, { body });
+  const erin = await plane.logIn(body.username, body.password);
+  await refusedAs("forbidden", erin.call(createUser, { body }));
+  await admin.call(updateUser, { params: { userId: id }, body: { disabled: true } });
+  await refusedAs("session-required", erin.call(getMe, {}));
+  const { user } = await admin.call(getMe, {});
+  for (const change of [{ disabled: true }, { administrator: false }]) {
+    const call = admin.call(updateUser, { params: { userId: user.id }, body: change });
+    await refusedAs("in-use", call);
+  }
+  await admin.call(getMe, {});
+});
+
+Deno.test("neither database, nor log, nor audit holds a password or a session's secret", async () => {
+  const admin = await plane.administrator();
+  const secrets = [password, "daves second password", admin.cookie.split("=")[1] ?? ""];
+  const { items } = await admin.call(listAuditRows, {});
+  assert.ok(items.some((row) => row.action === "user.change_password"));
+  const [row] = await database.sql`
+    select json_build_array(
+      (select json_agg(u) from users u), (select json_agg(s) from sessions s),
+      (select json_agg(a) from audit_rows a), (select json_agg(l) from setup_links l))::text as dump`;
+  const told = JSON.stringify([items, plane.log]) + row?.dump;
+  for (const secret of secrets) assert.equal(told.includes(secret), false);
+});
+
+function attempt(name: string, guess: string): Promise<Response> {
+  return plane.fetch("/api/v1/login", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ username: name, password: guess }),
+  });
+}
+
+async function refusedAs(type: ProblemType, promise: Promise<unknown>): Promise<void> {
+  await assert.rejects(promise, (error) => error instanceof ProblemError && error.type === type);
+}
+
+async function setOnNewest(change: string): Promise<void> {
+  await database.sql.unsafe(
+    `update sessions set ${change} where id = (select id from sessions order by created_at desc limit 1)`,
+  );
+}

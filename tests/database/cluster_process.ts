@@ -1,0 +1,90 @@
+/** Runs `hold_cluster.ts` and looks at the processes it makes. */
+import { setTimeout as delay } from "node:timers/promises";
+import type { EmbeddedConnection } from "../../control-plane/database/embedded.ts";
+import { TextLines } from "../../control-plane/database/text_lines.ts";
+
+/** A running `hold_cluster.ts`. */
+export interface ClusterProcess extends AsyncDisposable {
+  readonly pid: number;
+  readonly connection: EmbeddedConnection;
+  /** Sends a signal to the whole process group, as a terminal does. */
+  kill(signal: Deno.Signal): Promise<void>;
+  /** The next line of JSON it prints. */
+  nextLine(): Promise<Record<string, unknown>>;
+}
+
+/** Starts a cluster in a process of its own. */
+export async function startClusterProcess(
+  dataDir: string,
+  options: { readonly uid?: number; readonly env?: Record<string, string> } = {},
+): Promise<ClusterProcess> {
+  const child = new Deno.Command(Deno.execPath(), {
+    // The packages are here already: a user with an empty cache must not fetch them anew.
+    args: [
+      ...["run", "-A", "--no-lock", "--node-modules-dir=manual", "--cached-only"],
+      ...[new URL("hold_cluster.ts", import.meta.url).pathname, dataDir],
+    ],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+    env: options.env ?? {},
+    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
+  }).spawn();
+  const errors = new Response(child.stderr).text();
+  const lines = child.stdout.pipeThrough(new TextLines()).getReader();
+  const nextLine = async () => {
+    const { value } = await lines.read();
+    if (value === undefined) throw new Error(`hold_cluster.ts ended: ${await errors}`);
+    return JSON.parse(value) as Record<string, unknown>;
+  };
+  const kill = async (signal: Deno.Signal) => {
+    Deno.kill(-child.pid, signal);
+    if (signal === "SIGKILL") await child.status;
+  };
+  const first = await nextLine();
+  return {
+    pid: child.pid,
+    connection: first.connection as EmbeddedConnection,
+    kill,
+    nextLine,
+    async [Symbol.asyncDispose]() {
+      try {
+        await kill("SIGKILL");
+      } catch {
+        // It has ended already.
+      }
+      await child.status;
+      await errors;
+      while (!(await lines.read()).done);
+    },
+  };
+}
+
+/** The pid of the server that runs a data folder's cluster. */
+export async function postmasterPid(dataDir: string): Promise<number> {
+  return Number.parseInt(await Deno.readTextFile(`${dataDir}/postgres/postmaster.pid`), 10);
+}
+
+/** Waits until `condition` holds; the message says what it waited for. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!await condition()) {
+    if (performance.now() > deadline) throw new Error(`Cannot wait any longer for: ${what}`);
+    await delay(20);
+  }
+}
+
+/** True while the path is there. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import {
+  connectDatabase,
+  databaseUrl,
+  pingDatabase,
+} from "../../control-plane/database/connect.ts";
+import { testDatabase } from "../support/database.ts";
+
+const database = testDatabase({ empty: true });
+
+Deno.test("sql keeps the microseconds of a time, so that a time read finds its row again", async () => {
+  const { sql } = database;
+  const text = "2026-01-01T00:00:00.123456Z";
+  const [row] = await sql<{ at: Temporal.Instant }[]>`select ${text}::timestamptz as at`;
+  assert.ok(row?.at instanceof Temporal.Instant);
+  assert.equal(row.at.toString(), text);
+  const [same] = await sql`select ${row.at}::timestamptz = ${text}::timestamptz as equal`;
+  assert.equal(same?.equal, true);
+});
+
+Deno.test("sql reads times alike in every time zone, and arrays of them", async () => {
+  await using other = connectDatabase(database.address, { poolSize: 1, maxLifetimeSeconds: null });
+  await other.sql`set time zone 'Asia/Kathmandu'`;
+  const at = Temporal.Instant.from("2026-07-01T12:00:00.000001Z");
+  const [row] = await other.sql`select ${at}::timestamptz as at, ${[
+    at,
+    at,
+  ]}::timestamptz[] as many`;
+  assert.ok(at.equals(row?.at));
+  assert.deepEqual(row?.many.map(String), [String(at), String(at)]);
+});
+
+Deno.test("sql takes a Date as a time and gives a calendar day as text", async () => {
+  const date = new Date("2026-03-29T01:30:00.250Z");
+  const [row] = await database.sql`select ${date}::timestamptz as at, ${"2026-03-29"}::date as day`;
+  assert.equal(String(row?.at), "2026-03-29T01:30:00.25Z");
+  assert.equal(row?.day, "2026-03-29");
+});
+
+Deno.test("db and sql share one pool, named rookery, in UTC", async () => {
+  const [row] = await database.sql`
+    select current_setting('application_name') as name, current_setting('TimeZone') as zone`;
+  assert.deepEqual({ ...row }, { name: "rookery", zone: "UTC" });
+});
+
+Deno.test("databaseUrl() is understood by connectDatabase(), a socket's folder included", async () => {
+  await using other = connectDatabase(database.url, { poolSize: 1, maxLifetimeSeconds: null });
+  const [row] = await other.sql`select current_database() as name`;
+  const [same] = await database.sql`select current_database() as name`;
+  assert.equal(row?.name, same?.name);
+  assert.equal(
+    databaseUrl({ host: "/tmp/a b", port: 5432, user: "u", database: "d" }),
+    "postgres://u@localhost:5432/d?host=%2Ftmp%2Fa+b",
+  );
+  assert.equal(
+    databaseUrl({ host: "db.example", port: 5433, user: "u", database: "d" }),
+    "postgres://u@db.example:5433/d",
+  );
+});
+
+Deno.test("connectDatabase() refuses what is not a URL without repeating it, for it may hold a password", () => {
+  assert.throws(() => connectDatabase("secret@nowhere"), (error: Error) => {
+    assert.match(error.message, /^Cannot read the database URL/);
+    assert.doesNotMatch(error.message, /secret/);
+    return true;
+  });
+});
+
+Deno.test("pingDatabase() answers for a server and throws for none", async () => {
+  await pingDatabase(database);
+  const nowhere = { host: "/nonexistent", port: 5432, user: "u", database: "d" };
+  await using none = connectDatabase(nowhere, { poolSize: 1 });
+  await assert.rejects(pingDatabase(none), { code: "ENOENT" });
+});

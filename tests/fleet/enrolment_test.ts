@@ -1,0 +1,315 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { exportJWK, generateKeyPair } from "jose";
+import { sql } from "kysely";
+import { enrollAgent, type SignJwk } from "@rookery/shared/api/agent_protocol.ts";
+import { createJoinToken, deleteJoinToken, revokeAgent } from "@rookery/shared/api/agents.ts";
+import { call } from "@rookery/shared/client.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { ownVersions, ProvenSender } from "../../agent/control_plane.ts";
+import type { ProofKey } from "../../agent/dpop.ts";
+import { enroll, EnrolmentError } from "../../agent/enroll.ts";
+import { StateFolder } from "../../agent/state_folder.ts";
+import { freshName, makeJoinToken, makeSite, makeStateFolder } from "../support/agent_bench.ts";
+import { testControlPlane } from "../support/control_plane.ts";
+import { testDatabase } from "../support/database.ts";
+import { Wire } from "../support/wire.ts";
+
+const database = testDatabase({ poolSize: 8 });
+const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
+const { signal } = new AbortController();
+
+function joinWith(joinToken: string, state: StateFolder, wire = new Wire(plane)) {
+  return enroll(
+    { controlPlaneUrl: plane.publicUrl, joinToken },
+    { state, send: wire.send, signal },
+  );
+}
+
+async function makeKey(): Promise<ProofKey> {
+  const { privateKey, publicKey } = await generateKeyPair("Ed25519");
+  return { privateKey, publicJwk: await exportJWK(publicKey) as SignJwk };
+}
+
+async function sealJwk() {
+  const { publicKey } = await generateKeyPair("ECDH-ES", { crv: "X25519" });
+  const { x = "" } = await exportJWK(publicKey);
+  return { kty: "OKP", crv: "X25519", x } as const;
+}
+
+/** Enrols by the bare protocol: what `claimed` says is signed by `prover`. */
+async function enrolAs(joinToken: string, prover: ProofKey, claimed = prover.publicJwk) {
+  const sender = new ProvenSender(prover, new Wire(plane).send);
+  const body = {
+    joinToken,
+    signJwk: claimed,
+    sealJwk: await sealJwk(),
+    ...await ownVersions(),
+  };
+  return await call((request) => sender.send(request), plane.publicUrl, enrollAgent, { body });
+}
+
+function refusedAs(type: string) {
+  return (error: unknown) => error instanceof ProblemError && error.type === type;
+}
+
+async function audited(action: string, targetId: string) {
+  const { rows } = await sql<{ detail: { thumbprint: string } }>`
+    select detail from audit_rows where action = ${action} and target_id = ${targetId}`
+    .execute(database.db);
+  return rows;
+}
+
+async function countAgents(): Promise<number> {
+  const { rows } = await sql<{ n: number }>`select count(*)::int as n from agents`
+    .execute(database.db);
+  return rows[0]?.n ?? -1;
+}
+
+Deno.test("enroll() makes keys here, keeps them at 0600 in a folder of 0700, and pins one key", async () => {
+  const siteId = await makeSite(plane);
+  const { joinToken, agentName } = await makeJoinToken(plane, [siteId]);
+  await using folder = await makeStateFolder();
+  const identity = await joinWith(joinToken, folder.state);
+  assert.equal(identity.name, agentName);
+  assert.deepEqual(identity.siteIds, [siteId]);
+  assert.deepEqual(await folder.state.readIdentity(), identity);
+  assert.deepEqual(
+    identity.signingKeys.map((key) => key.kid),
+    [plane.services.keyRing.signing.kid],
+  );
+  const files = [...Deno.readDirSync(folder.state.path)].map((entry) => entry.name);
+  assert.deepEqual(files, ["identity.json"]);
+  assert.equal(modeOf(join(folder.state.path, "identity.json")), 0o600);
+  assert.equal(modeOf(folder.state.path), 0o700);
+  const { rows: [agent] } = await sql<{ all: string }>`
+    select to_jsonb(a)::text as all from agents a where id = ${identity.agentId}`
+    .execute(database.db);
+  for (const secret of [identity.signKey.d, identity.sealKey.d, joinToken.split(".")[0] ?? ""]) {
+    assert.ok(!agent?.all.includes(secret));
+  }
+});
+
+function modeOf(path: string): number {
+  return (Deno.statSync(path).mode ?? 0) & 0o777;
+}
+
+Deno.test("enroll() again after a lost reply is the same agent with the same keys", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  await using folder = await makeStateFolder();
+  const lossy = new Wire(plane);
+  const before = await countAgents();
+  let agentId = "";
+  lossy.carrier = async (request, pass) => {
+    const response = await pass(request);
+    if (response.status !== 200) return response;
+    agentId = (await response.json()).agentId;
+    throw new TypeError("the connection broke");
+  };
+  await assert.rejects(joinWith(joinToken, folder.state, lossy), TypeError);
+  assert.equal(modeOf(join(folder.state.path, "pending_keys.json")), 0o600);
+  const identity = await joinWith(joinToken, folder.state);
+  assert.equal(identity.agentId, agentId);
+  assert.equal(await countAgents(), before + 1);
+});
+
+Deno.test("enroll() of one token by five agents at once makes one agent", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  const before = await countAgents();
+  const keys = await Promise.all(Array.from({ length: 5 }, makeKey));
+  const ended = await Promise.allSettled(keys.map((key) => enrolAs(joinToken, key)));
+  assert.equal(ended.filter(({ status }) => status === "fulfilled").length, 1);
+  assert.equal(await countAgents(), before + 1);
+});
+
+Deno.test("a used join token in the hands of another key is refused and audited", async () => {
+  const token = await makeJoinToken(plane, [await makeSite(plane)]);
+  await using folder = await makeStateFolder();
+  await using stranger = await makeStateFolder();
+  await joinWith(token.joinToken, folder.state);
+  await assert.rejects(
+    joinWith(token.joinToken, stranger.state),
+    refusedAs("join-token-invalid"),
+  );
+  assert.equal(await stranger.state.readIdentity(), undefined);
+  const rows = await audited("join_token.reuse", token.id);
+  assert.equal(rows.length, 1);
+  assert.ok(!JSON.stringify(rows).includes(token.joinToken.split(".")[0] ?? ""));
+});
+
+Deno.test("an expired join token is refused, and its agent may still ask again", async () => {
+  const siteId = await makeSite(plane);
+  const expired = await makeJoinToken(plane, [siteId]);
+  const used = await makeJoinToken(plane, [siteId]);
+  const key = await makeKey();
+  const first = await enrolAs(used.joinToken, key);
+  await sql`update join_tokens set expires_at = clock_timestamp() - interval '1 second'`
+    .execute(database.db);
+  await assert.rejects(
+    enrolAs(expired.joinToken, await makeKey()),
+    refusedAs("join-token-invalid"),
+  );
+  assert.equal((await enrolAs(used.joinToken, key)).agentId, first.agentId);
+});
+
+Deno.test("a withdrawn, an unknown and a site-less join token are refused", async () => {
+  const admin = await plane.administrator();
+  const siteId = await makeSite(plane);
+  const withdrawn = await makeJoinToken(plane, [siteId]);
+  await admin.call(deleteJoinToken, { params: { joinTokenId: withdrawn.id } });
+  const [, thumbprint] = withdrawn.joinToken.split(".");
+  const unknown = `rkj_${"A".repeat(43)}.${thumbprint}`;
+  const siteless = await makeJoinToken(plane, [siteId]);
+  await sql`delete from sites where id = ${siteId}`.execute(database.db);
+  const before = await countAgents();
+  for (const joinToken of [withdrawn.joinToken, unknown, siteless.joinToken]) {
+    await assert.rejects(enrolAs(joinToken, await makeKey()), refusedAs("join-token-invalid"));
+  }
+  assert.equal(await countAgents(), before);
+});
+
+Deno.test("deleteJoinToken() leaves a used token and its agent alone", async () => {
+  const admin = await plane.administrator();
+  const token = await makeJoinToken(plane, [await makeSite(plane)]);
+  await enrolAs(token.joinToken, await makeKey());
+  await assert.rejects(
+    admin.call(deleteJoinToken, { params: { joinTokenId: token.id } }),
+    refusedAs("not-found"),
+  );
+});
+
+Deno.test("createJoinToken() takes no site that does not exist", async () => {
+  const admin = await plane.administrator();
+  const siteIds = [await makeSite(plane), crypto.randomUUID() as never];
+  await assert.rejects(
+    admin.call(createJoinToken, { body: { agentName: freshName("agent"), siteIds } }),
+    (error) => error instanceof ProblemError && error.errors[0]?.pointer === "#/siteIds/1",
+  );
+});
+
+Deno.test("enroll() takes no malformed token, and sends nothing for it", async () => {
+  await using folder = await makeStateFolder();
+  const wire = new Wire(plane);
+  const good = (await makeJoinToken(plane, [await makeSite(plane)])).joinToken;
+  for (const joinToken of ["", "rkj_", good.slice(0, -1), `${good}x`, good.replace(".", "")]) {
+    await assert.rejects(joinWith(joinToken, folder.state, wire), EnrolmentError);
+  }
+  assert.deepEqual(wire.sent, []);
+  await joinWith(` ${good}\n`, folder.state, wire);
+});
+
+Deno.test("a proof by another key than the one that is enrolled is refused", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  const [mine, stolen] = [await makeKey(), await makeKey()];
+  await assert.rejects(enrolAs(joinToken, mine, stolen.publicJwk), refusedAs("invalid-proof"));
+  assert.ok((await enrolAs(joinToken, mine)).agentId, "the token was burnt");
+});
+
+Deno.test("a key that is enrolled joins no second time", async () => {
+  const siteId = await makeSite(plane);
+  const key = await makeKey();
+  await enrolAs((await makeJoinToken(plane, [siteId])).joinToken, key);
+  await assert.rejects(
+    enrolAs((await makeJoinToken(plane, [siteId])).joinToken, key),
+    refusedAs("conflict"),
+  );
+});
+
+Deno.test("a revoked agent does not come back with its old token", async () => {
+  const admin = await plane.administrator();
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  const key = await makeKey();
+  const { agentId } = await enrolAs(joinToken, key);
+  await admin.call(revokeAgent, { params: { agentId } });
+  await assert.rejects(enrolAs(joinToken, key), refusedAs("agent-revoked"));
+});
+
+Deno.test("enroll() refuses a control plane whose key the token does not name, and stores nothing", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  const [secret = ""] = joinToken.split(".");
+  await using folder = await makeStateFolder();
+  await assert.rejects(
+    joinWith(`${secret}.${"A".repeat(43)}`, folder.state),
+    (error) => error instanceof EnrolmentError && /not the control plane/.test(error.message),
+  );
+  assert.equal(await folder.state.readIdentity(), undefined);
+});
+
+Deno.test("enroll() trusts no key that stands beside the one the token names", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  await using folder = await makeStateFolder();
+  const rogue = { ...(await makeKey()).publicJwk, kid: "rogue" };
+  const wire = new Wire(plane);
+  wire.carrier = async (request, pass) => {
+    const response = await pass(request);
+    if (response.status !== 200) return response;
+    const reply = await response.json();
+    return Response.json({ ...reply, signingKeys: [rogue, ...reply.signingKeys, rogue] });
+  };
+  const identity = await joinWith(joinToken, folder.state, wire);
+  assert.deepEqual(
+    identity.signingKeys.map((key) => key.kid),
+    [plane.services.keyRing.signing.kid],
+  );
+});
+
+Deno.test("enroll() goes over https, or to this very machine", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  await using folder = await makeStateFolder();
+  const wire = new Wire(plane);
+  const refused = [
+    "http://rookery.test",
+    "http://192.0.2.1:8080",
+    "http://127.0.0.1.example.com",
+    "http://localhost.example.com",
+    "http://127.0.0.1@192.0.2.1/",
+    "ftp://127.0.0.1",
+    "file:///etc/passwd",
+    "rookery.test",
+    "",
+  ];
+  for (const controlPlaneUrl of refused) {
+    await assert.rejects(
+      enroll({ controlPlaneUrl, joinToken }, { state: folder.state, send: wire.send, signal }),
+      EnrolmentError,
+      controlPlaneUrl,
+    );
+  }
+  assert.deepEqual(wire.sent, []);
+});
+
+Deno.test("enroll() refuses a folder that belongs to an enrolled agent", async () => {
+  const siteId = await makeSite(plane);
+  await using folder = await makeStateFolder();
+  await joinWith((await makeJoinToken(plane, [siteId])).joinToken, folder.state);
+  const before = await folder.state.readIdentity();
+  await assert.rejects(
+    joinWith((await makeJoinToken(plane, [siteId])).joinToken, folder.state),
+    EnrolmentError,
+  );
+  assert.deepEqual(await folder.state.readIdentity(), before);
+});
+
+Deno.test("a damaged identity names its field and the remedy, and quotes no key", async () => {
+  await using folder = await makeStateFolder();
+  const identity = await joinWith(
+    (await makeJoinToken(plane, [await makeSite(plane)])).joinToken,
+    folder.state,
+  );
+  const path = join(folder.state.path, "identity.json");
+  const whole = await Deno.readTextFile(path);
+  const damaged = [
+    ["", "its root"],
+    [whole.slice(0, -20), "its root"],
+    [JSON.stringify({ ...identity, agentId: identity.signKey.d }), "agentId"],
+    [JSON.stringify({ ...identity, signKey: { d: identity.signKey.d } }), "signKey.kty"],
+  ] as const;
+  for (const [text, field] of damaged) {
+    await Deno.writeTextFile(path, text);
+    await assert.rejects(folder.state.readIdentity(), (error: Error) => {
+      assert.ok(error.message.includes(field) && /enrol again/.test(error.message), error.message);
+      assert.ok(!`${error.stack}${error.cause}`.includes(identity.signKey.d.slice(0, 12)));
+      return true;
+    });
+  }
+});

@@ -1,0 +1,143 @@
+/**
+ * `deno task test [arguments of deno test]`: gives all test files one database server, counts skipped tests by reason, and
+ * fails the run when anything is left behind: a database, a process, a temporary file.
+ */
+import { join } from "node:path";
+import process from "node:process";
+import { endProcesses, listFolder } from "./left_behind.ts";
+import { countCases, readSkips, summarise } from "./test_report.ts";
+import { openTestServer } from "./test_server.ts";
+
+const PATIENCE_MS = 10_000;
+const INTERRUPTED = 130;
+
+/** A run's folder: reports above, temporary files of the tests below. */
+interface Run {
+  readonly folder: string;
+  readonly temp: string;
+  readonly junit: string;
+  readonly skips: string;
+  readonly id: string;
+}
+
+interface Outcome {
+  readonly code: number;
+  readonly left: readonly string[];
+}
+
+async function main(): Promise<number> {
+  const run = await makeRun();
+  try {
+    const interrupts = listenForInterrupts();
+    const { code, left } = await runWithServer(run, interrupts).finally(interrupts.close);
+    if (interrupts.seen()) return INTERRUPTED;
+    return await report(run, { code, left });
+  } finally {
+    await Deno.remove(run.folder, { recursive: true });
+  }
+}
+
+async function makeRun(): Promise<Run> {
+  const id = crypto.randomUUID();
+  // Kept short: sockets stand below it, and their paths may have 107 bytes.
+  const folder = await Deno.makeTempDir({ prefix: "rookery-run-" });
+  const temp = join(folder, "t");
+  await Deno.mkdir(temp);
+  // Test programs that run as another user must be able to enter.
+  await Deno.chmod(folder, 0o711);
+  await Deno.chmod(temp, 0o1777);
+  return { id, folder, temp, junit: join(folder, "junit.xml"), skips: join(folder, "skips") };
+}
+
+/** Ctrl-C and SIGTERM: the tests are asked to end, then made to. */
+interface Interrupts {
+  readonly seen: () => boolean;
+  readonly attach: (child: Deno.ChildProcess) => void;
+  readonly close: () => void;
+}
+
+function listenForInterrupts(): Interrupts {
+  let count = 0;
+  let child: Deno.ChildProcess | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const onSignal = () => {
+    count++;
+    kill(child, count === 1 ? "SIGINT" : "SIGKILL");
+    timer ??= setTimeout(() => kill(child, "SIGKILL"), PATIENCE_MS);
+  };
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const name of signals) Deno.addSignalListener(name, onSignal);
+  return {
+    seen: () => count > 0,
+    attach: (started) => {
+      child = started;
+      if (count > 0) kill(child, "SIGINT");
+    },
+    close: () => {
+      clearTimeout(timer);
+      for (const name of signals) Deno.removeSignalListener(name, onSignal);
+    },
+  };
+}
+
+function kill(child: Deno.ChildProcess | undefined, signal: Deno.Signal): void {
+  try {
+    child?.kill(signal);
+  } catch {
+    // It has ended already.
+  }
+}
+
+async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome> {
+  const server = await openTestServer(Deno.env.get("ROOKERY_TEST_DATABASE_URL"));
+  const left: string[] = [];
+  let code = 1;
+  try {
+    code = await runDenoTest(run, { interrupts, database: JSON.stringify(server.address) });
+    left.push(...await endProcesses({ variable: `ROOKERY_TEST_RUN=${run.id}`, folder: run.temp }));
+  } finally {
+    left.push(...(await server.close()).map((name) => `database ${name}`));
+  }
+  left.push(...(await listFolder(run.temp)).map((name) => `temporary file ${name}`));
+  return { code, left };
+}
+
+async function runDenoTest(
+  run: Run,
+  options: { readonly interrupts: Interrupts; readonly database: string },
+): Promise<number> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", "--parallel", `--junit-path=${run.junit}`, ...Deno.args],
+    env: {
+      ROOKERY_TEST_DATABASE: options.database,
+      ROOKERY_TEST_SKIPS: run.skips,
+      ROOKERY_TEST_RUN: run.id,
+      TMPDIR: run.temp,
+    },
+    stdin: "null",
+  }).spawn();
+  options.interrupts.attach(child);
+  return (await child.status).code;
+}
+
+async function report(run: Run, { code, left }: Outcome): Promise<number> {
+  const counts = countCases(await readOrEmpty(run.junit));
+  // A file that cannot be loaded stands in no report, but deno test says so with its exit code.
+  const unreported = code !== 0 && counts.failed === 0 ? 1 : 0;
+  const failed = counts.failed + unreported + (left.length > 0 ? 1 : 0);
+  const lines = left.map((thing) => `left behind: ${thing}`);
+  lines.push(summarise({ ...counts, failed }, readSkips(await readOrEmpty(run.skips))));
+  await Deno.stdout.write(new TextEncoder().encode(`\n${lines.join("\n")}\n`));
+  return failed > 0 ? code || 1 : 0;
+}
+
+async function readOrEmpty(path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  }
+}
+
+if (import.meta.main) process.exitCode = await main();

@@ -1,0 +1,137 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { TextLines } from "../../control-plane/database/text_lines.ts";
+
+const RUNNER = fileURLToPath(new URL("run_tests.ts", import.meta.url));
+const SUPPORT = new URL(".", import.meta.url).href;
+
+interface RunningTests extends AsyncDisposable {
+  /** Where the run keeps its temporary files; empty before and after. */
+  readonly temp: string;
+  readonly child: Deno.ChildProcess;
+}
+
+/** Runs `deno task test` on one test file with this text. */
+async function runTests(text: string, env: Record<string, string> = {}): Promise<RunningTests> {
+  const folder = await Deno.makeTempDir();
+  const temp = join(folder, "t");
+  await Deno.mkdir(temp);
+  await Deno.writeTextFile(join(folder, "example_test.ts"), text);
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", RUNNER, "--no-check", join(folder, "example_test.ts")],
+    cwd: fileURLToPath(new URL("../..", import.meta.url)),
+    // Its own server even where this test has one: the end of a run is what is tested.
+    env: {
+      TMPDIR: temp,
+      ROOKERY_TEST_DATABASE: "",
+      ROOKERY_TEST_DATABASE_URL: "",
+      ROOKERY_REQUIRE_LIVE: "",
+      NO_COLOR: "1",
+      ...env,
+    },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const remove = () => Deno.remove(folder, { recursive: true });
+  return { temp, child, [Symbol.asyncDispose]: remove };
+}
+
+async function listOf(folder: string): Promise<readonly string[]> {
+  return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+}
+
+const SKIPPING = `
+import { skipUnless } from "${SUPPORT}skip.ts";
+Deno.test("one passes", () => {});
+const live = skipUnless(false, "FRR is not installed");
+live("backs up FRR", () => {});
+live("backs up FRR again", () => {});
+`;
+
+Deno.test("run_tests says what it skipped and why, and counts it as neither passed nor failed", async () => {
+  await using run = await runTests(SKIPPING);
+  const { code, stdout } = await run.child.output();
+  const lines = new TextDecoder().decode(stdout).trimEnd().split("\n").slice(-2);
+  assert.deepEqual(lines, ["1 passed, 0 failed, 2 skipped", "skipped 2: FRR is not installed"]);
+  assert.equal(code, 0);
+  assert.deepEqual(await listOf(run.temp), []);
+});
+
+Deno.test("run_tests fails a skipped test under ROOKERY_REQUIRE_LIVE", async () => {
+  await using run = await runTests(SKIPPING, { ROOKERY_REQUIRE_LIVE: "1" });
+  const { code, stdout } = await run.child.output();
+  assert.equal(new TextDecoder().decode(stdout).trimEnd().split("\n").at(-1), "1 passed, 2 failed");
+  assert.equal(code, 1);
+});
+
+const LEAVING = `
+import { appendFileSync } from "node:fs";
+Deno.test({ name: "leaves things", sanitizeOps: false, sanitizeResources: false, fn: async () => {
+  const { default: postgres } = await import("postgres");
+  const { server, prefix } = JSON.parse(Deno.env.get("ROOKERY_TEST_DATABASE"));
+  const sql = postgres({ ...server, max: 1 });
+  await sql.unsafe("create database " + prefix + "left");
+  await sql.end();
+  Deno.writeTextFileSync(Deno.env.get("TMPDIR") + "/left.txt", "");
+  new Deno.Command("sleep", { args: ["600"], stdout: "null", stderr: "null", detached: true }).spawn().unref();
+} });
+`.replace('await import("postgres")', `await import("${import.meta.resolve("postgres")}")`);
+
+Deno.test("run_tests fails a run that leaves a database, a process or a file, and removes them", async () => {
+  await using run = await runTests(LEAVING);
+  const { code, stdout } = await run.child.output();
+  const text = new TextDecoder().decode(stdout);
+  assert.match(text, /^left behind: database rookery_test_\w+_left$/m);
+  assert.match(text, /^left behind: temporary file left.txt$/m);
+  const pid = /^left behind: process (\d+) \(\S*sleep 600\)$/m.exec(text)?.[1];
+  assert.ok(pid, text);
+  await assert.rejects(Deno.stat(`/proc/${pid}/cwd`), Deno.errors.NotFound);
+  assert.match(text, /^1 passed, 1 failed$/m);
+  assert.equal(code, 1);
+  assert.deepEqual(await listOf(run.temp), []);
+});
+
+Deno.test("run_tests fails for a file that cannot be loaded", async () => {
+  await using run = await runTests("throw new Error('no')");
+  const { code, stdout } = await run.child.output();
+  assert.match(new TextDecoder().decode(stdout), /^0 passed, 1 failed$/m);
+  assert.equal(code, 1);
+});
+
+const WAITING = `
+import { testDatabase } from "${SUPPORT}database.ts";
+import { startEmbeddedPostgres } from "${SUPPORT}../../control-plane/database/embedded.ts";
+const database = testDatabase();
+Deno.test("waits", async () => {
+  await startEmbeddedPostgres({ dataDir: Deno.env.get("TMPDIR") + "/data", durable: false });
+  await database.sql\`select 1\`;
+  console.log("waiting for ever");
+  await new Promise((resolve) => setTimeout(resolve, 600_000));
+});
+`;
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`run_tests leaves nothing after ${signal}`, async () => {
+    await using run = await runTests(WAITING);
+    const said: string[] = [];
+    for await (const line of run.child.stdout.pipeThrough(new TextLines())) {
+      said.push(line);
+      if (line.includes("waiting for ever")) run.child.kill(signal);
+    }
+    assert.equal((await run.child.status).code, 130, said.join("\n"));
+    assert.deepEqual(await listOf(run.temp), []);
+    assert.deepEqual(await processesIn(run.temp), []);
+  });
+}
+
+/** The processes that work below a folder: PostgreSQL does. */
+async function processesIn(folder: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const pid of await listOf("/proc")) {
+    const cwd = await Deno.readLink(`/proc/${pid}/cwd`).catch(() => "");
+    if (cwd.startsWith(folder)) found.push(`${pid} ${cwd}`);
+  }
+  return found;
+}
