@@ -78,7 +78,7 @@ Deno.test("enroll() makes keys here, keeps them at 0600 in a folder of 0700, and
     identity.signingKeys.map((key) => key.kid),
     [plane.services.keyRing.signing.kid],
   );
-  const files = [...Deno.readDirSync(folder.state.path)].map((entry) => entry.name);
+  const files = (await Array.fromAsync(Deno.readDir(folder.state.path))).map(({ name }) => name);
   assert.deepEqual(files, ["identity.json"]);
   assert.equal(modeOf(join(folder.state.path, "identity.json")), 0o600);
   assert.equal(modeOf(folder.state.path), 0o700);
