@@ -17,7 +17,6 @@ export interface Services extends AgentServices, Pick<ConnectedDatabase, "sql"> 
   readonly throttle: LoginThrottle;
   readonly cookie: SessionCookie;
   readonly trustedProxies: TrustedProxies;
-  readonly log: Log;
 }
 
 export interface ServiceOptions {

@@ -1,4 +1,5 @@
 import type { ClaimFloors } from "../jobs/claim_floor.ts";
+import type { Log } from "../http/log.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
 import type { AgentAuthentication } from "./authenticate_agent.ts";
 
@@ -7,4 +8,5 @@ export interface AgentServices extends AgentAuthentication {
   readonly incarnation: number;
   readonly wakeups: Wakeups;
   readonly floors: ClaimFloors;
+  readonly log: Log;
 }

@@ -4,6 +4,7 @@ import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { openSecrets, sealForAgent } from "../credentials/vault.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
+import { describeError, type Log } from "../http/log.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import type { GrantedLease } from "./claim.ts";
 import { type LeaseDetails, readLeaseDetails } from "./lease_details.ts";
@@ -23,6 +24,7 @@ export interface GrantsFor {
   readonly issuer: string;
   readonly incarnation: number;
   readonly keyRing: KeyRing;
+  readonly log: Log;
 }
 
 /** Signs what was granted and seals to the agent what it needs to log in; every delivery is written down. */
@@ -48,9 +50,8 @@ async function buildGrant(
   to: GrantsFor,
 ): Promise<Grant> {
   if (!detail.credential) return { impossible: "credential_missing", granted: lease };
-  const sealed = await sealForAgent(await openCredential(lease, detail, to), to.sealJwk);
-  const context: LeaseContext = to;
-  const signed = await signLease(lease, detail, { context, credentialSha256: sealed.sha256 });
+  const grant = await prepareOrExplain({ lease, detail }, to);
+  if ("impossible" in grant) return grant;
   await db.insertInto("secretDeliveries").values({
     id: newId(),
     siteId: lease.siteId,
@@ -60,7 +61,25 @@ async function buildGrant(
     thumbprint: to.thumbprint,
     leaseId: lease.leaseId,
   }).execute();
-  return { lease: signed, credential: sealed.jwe };
+  return grant;
+}
+
+/** One job that cannot be prepared must neither hold up the others nor come back for ever without counting. */
+async function prepareOrExplain(
+  { lease, detail }: { lease: GrantedLease; detail: LeaseDetails },
+  to: GrantsFor,
+): Promise<Grant> {
+  try {
+    const sealed = await sealForAgent(await openCredential(lease, detail, to), to.sealJwk);
+    const context: LeaseContext = to;
+    const signed = await signLease(lease, detail, { context, credentialSha256: sealed.sha256 });
+    return { lease: signed, credential: sealed.jwe };
+  } catch (error) {
+    const { leaseId, jobId } = lease;
+    const message = "A granted job could not be prepared";
+    to.log({ level: "error", message, leaseId, jobId, ...describeError(error) });
+    return { impossible: "control_plane_fault", granted: lease };
+  }
 }
 
 async function openCredential(lease: GrantedLease, detail: LeaseDetails, to: GrantsFor) {

@@ -79,6 +79,10 @@ export const FAILURES = {
   result_invalid: ["driver", "The configuration that arrived is not the one that was reported."],
   cancelled: ["never", "Cancelled."],
   agent_fault: ["transport", "The agent failed in an unforeseen way; see its log."],
+  control_plane_fault: [
+    "transport",
+    "The control plane could not make the job's lease; see its log.",
+  ],
 } as const satisfies Record<string, readonly [FailureClass, string]>;
 
 export type FailureCode = keyof typeof FAILURES;

@@ -35,7 +35,6 @@ export const ResultClaims = z.strictObject({
   report: AttemptReport,
   /** How long the attempt took, by the agent's monotonic clock. */
   durationMs: z.int().min(0),
-  /** How long ago the attempt ended when this was signed; a spooled result is older than its arrival. */
   agentVersion: z.string().max(40),
 }).meta({ id: "ResultClaims" });
 export type ResultClaims = z.infer<typeof ResultClaims>;
