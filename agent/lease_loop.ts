@@ -17,6 +17,8 @@ const REQUEST_TIMEOUT_MS = 70_000;
 const RETRY = { baseMs: 500, capMs: 30_000 };
 /** A control plane that is shutting down holds no claim: it is not to be asked as fast as it can answer. */
 const MIN_CLAIM_MS = 1_000;
+/** How often a fenced agent looks whether a heartbeat was answered. */
+const FENCED_MS = 200;
 
 export interface LeaseLoopOptions {
   readonly controlPlane: ControlPlane;
@@ -37,13 +39,18 @@ export interface LeaseLoopOptions {
 
 /** Claims and starts work while there is room, until `signal`. A claim whose reply was lost is repeated. */
 export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
-  const { leases, capacity, clock, log, signal } = options;
+  const { leases, capacity, fence, clock, log, signal } = options;
   const stopped = aborted(signal);
   let claimId = newClaimId();
   let failures = 0;
   while (!signal.aborted) {
     if (leases.size >= capacity) {
       await Promise.race([leases.changed(), stopped]);
+      continue;
+    }
+    // What is granted to an agent that is not heard could not be started, and would be missing elsewhere.
+    if (fence.remainingMs() <= 0) {
+      await clock.sleep(FENCED_MS, { signal });
       continue;
     }
     const startedAt = clock.now();
@@ -72,8 +79,9 @@ async function claimAndStart(options: LeaseLoopOptions, claimId: ClaimId): Promi
   }, { signal });
   if (reply.leases.length === 0) return 0;
   const expected = await options.expectation(claimId);
-  // A reply that was long on its way may be of leases that others have by now.
-  if (options.signal.aborted || fence.remainingMs() <= 0) return reply.leases.length;
+  if (options.signal.aborted) return reply.leases.length;
+  // A reply that was long on its way may be of leases that others have by now: the same claim is asked again.
+  if (fence.remainingMs() <= 0) throw new Error("The leases came when this agent was fenced");
   for (const granted of reply.leases) {
     const id = listedId(granted.lease);
     if (id === undefined) continue;
