@@ -1,27 +1,192 @@
 import assert from "node:assert/strict";
+import { revokeAgent } from "@rookery/shared/api/agents.ts";
+import { listRevisions } from "@rookery/shared/api/backups.ts";
+import { cancelJob } from "@rookery/shared/api/jobs.ts";
+import type { DeviceId } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { type Clock, systemClock } from "../../agent/clock.ts";
 import {
   addFarmDevice,
   backUpNow,
   enrolAgent,
   makeSite,
+  readJob,
+  type RunningAgent,
   startAgent,
+  until,
   untilJob,
 } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
-import { startDevice } from "../support/farm/device.ts";
+import { type FarmDevice, startDevice } from "../support/farm/device.ts";
+import type { Fault } from "../support/farm/fault.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 
 const database = testDatabase({ poolSize: 8 });
 const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
 
-Deno.test("Agent backs up a device that is enqueued while its claim is held", async () => {
-  await using device = await startDevice(makeRecording("frr", 1));
-  const siteId = await makeSite(plane);
+/** Agents whose minutes are seconds; devices and the control plane go on at their own pace. */
+const PACE = 20;
+const fastClock: Clock = {
+  now: () => performance.now() * PACE,
+  sleep: (ms, options) => systemClock.sleep(ms / PACE, options),
+};
+
+/** One device, one agent that runs at its site. */
+async function setScene(options: { fault?: Fault; clock?: Clock } = {}) {
+  const device = await startDevice(makeRecording("frr", 1), options);
+  const siteId = await makeSite(plane, { leaseTtlSeconds: 30 });
   const deviceId = await addFarmDevice(plane, siteId, device);
-  await using enrolled = await enrolAgent(plane, [siteId]);
-  await using running = await startAgent(plane, enrolled);
+  const enrolled = await enrolAgent(plane, [siteId]);
+  const running = await startAgent(plane, enrolled, options);
+  return {
+    device,
+    siteId,
+    deviceId,
+    enrolled,
+    running,
+    agentId: enrolled.identity.agentId,
+    async [Symbol.asyncDispose]() {
+      await running[Symbol.asyncDispose]();
+      await enrolled[Symbol.asyncDispose]();
+      await device[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Orders a backup and waits until the device is in the middle of it. */
+async function startSession({ device, deviceId }: { device: FarmDevice; deviceId: DeviceId }) {
   const [jobId = assert.fail()] = await backUpNow(plane, [deviceId]);
+  await until(
+    () => device.log.commands.includes("show running-config"),
+    "the device is being read",
+  );
+  return jobId;
+}
+
+async function countRevisions(deviceId: DeviceId): Promise<number> {
+  const admin = await plane.administrator();
+  const { items } = await admin.call(listRevisions, { params: { deviceId }, query: {} });
+  return items.length;
+}
+
+/** What the agent sent after its first request of this kind. */
+function sentSince({ wire }: RunningAgent, path: string): string[] {
+  const at = wire.sent.findIndex((line) => line.includes(path));
+  return at < 0 ? assert.fail(`${path} was never sent`) : wire.sent.slice(at + 1);
+}
+
+Deno.test("Agent backs up a device that is enqueued while its claim is held", async () => {
+  await using scene = await setScene();
+  const [jobId = assert.fail()] = await backUpNow(plane, [scene.deviceId]);
   const job = await untilJob(plane, jobId, "completed", "failed", "dead");
-  assert.equal(job.state, "completed", JSON.stringify([job, running.log]));
+  assert.equal(job.state, "completed", JSON.stringify([job, scene.running.log]));
+});
+
+Deno.test("drain() claims no more, lets the session finish and reports it, the heartbeat last", async () => {
+  await using scene = await setScene({ fault: "slow_drip" });
+  const { running, deviceId } = scene;
+  const jobId = await startSession(scene);
+  running.agent.drain();
+  await running.agent.finished;
+  assert.equal((await readJob(plane, jobId)).state, "completed", JSON.stringify(running.log));
+  const after = sentSince(running, "/drain");
+  assert.ok(!after.some((line) => line.endsWith("/claim")), "it claimed while it drained");
+  assert.ok(after.some((line) => line.endsWith("/result")));
+  assert.equal(await countRevisions(deviceId), 1);
+  assert.equal(scene.device.log.open, 0);
+});
+
+Deno.test("stop() ends the session at once; the next boot has the job back and runs it", async () => {
+  await using scene = await setScene({ fault: "stall_mid_configuration" });
+  const { running, device, deviceId } = scene;
+  const jobId = await startSession(scene);
+  running.agent.stop();
+  await running.agent.finished;
+  await until(() => device.log.open === 0, "the session is closed");
+  assert.equal(await countRevisions(deviceId), 0);
+  await device.setFault(undefined);
+  await using again = await startAgent(plane, scene.enrolled, { clock: fastClock });
+  const job = await untilJob(plane, jobId, "completed", "failed", "dead", "scheduled");
+  assert.equal(job.history[0]?.outcome, "lost", JSON.stringify([job, again.log]));
+});
+
+Deno.test("a cancelled job's session is broken off, and cancelled it stays", async () => {
+  await using scene = await setScene({ fault: "stall_mid_configuration", clock: fastClock });
+  const jobId = await startSession(scene);
+  const admin = await plane.administrator();
+  const { state } = await admin.call(cancelJob, { params: { jobId } });
+  assert.equal(state, "requested");
+  const job = await untilJob(plane, jobId, "cancelled", "failed", "completed", "dead");
+  assert.equal(job.state, "cancelled", JSON.stringify(scene.running.log));
+  await until(() => scene.device.log.open === 0, "the session is closed");
+  await assert.rejects(
+    admin.call(cancelJob, { params: { jobId } }),
+    (error: unknown) => error instanceof ProblemError && error.type === "conflict",
+  );
+});
+
+Deno.test("an agent that is not heard fences itself before its lease is over, and goes on when it is", async () => {
+  await using scene = await setScene({ fault: "stall_mid_configuration", clock: fastClock });
+  const { running, device, deviceId } = scene;
+  await startSession(scene);
+  running.wire.cut();
+  const cutAt = performance.now();
+  await until(() => device.log.open === 0, "the session is closed");
+  const fencedMs = (performance.now() - cutAt) * PACE;
+  assert.ok(fencedMs < 30_000, `it touched the device for ${fencedMs} ms of a lease of 30 s`);
+  assert.ok(running.logged("fenced"), JSON.stringify(running.log));
+  assert.equal(await countRevisions(deviceId), 0);
+  await device.setFault(undefined);
+  running.wire.mend();
+  const other = await startDevice(makeRecording("linux", 2));
+  await using _ = other;
+  const otherId = await addFarmDevice(plane, scene.siteId, other);
+  const [next = assert.fail()] = await backUpNow(plane, [otherId]);
+  const job = await untilJob(plane, next, "completed", "failed", "dead");
+  assert.equal(job.state, "completed", JSON.stringify(running.log));
+});
+
+Deno.test("a result whose reply was lost is told again and counts once", async () => {
+  await using scene = await setScene({ clock: fastClock });
+  const { running, deviceId } = scene;
+  let lost = 0;
+  running.wire.carrier = async (request, pass) => {
+    const reply = await pass(request);
+    if (!request.url.endsWith("/result") || lost++ > 0) return reply;
+    await reply.body?.cancel();
+    throw new TypeError("the connection broke before the reply came");
+  };
+  const [jobId = assert.fail()] = await backUpNow(plane, [deviceId]);
+  await until(() => running.logged("result_delivered"), "the result is delivered");
+  const told = running.log.find(({ event }) => event === "result_delivered");
+  assert.deepEqual([told?.answer, told?.duplicate], ["accepted", true]);
+  const { state, history } = await readJob(plane, jobId);
+  assert.deepEqual([state, history.length, await countRevisions(deviceId)], ["completed", 1, 1]);
+});
+
+Deno.test("a revoked agent breaks its session off and ends; nothing of it is stored", async () => {
+  await using scene = await setScene({ fault: "stall_mid_configuration", clock: fastClock });
+  const { running, device, deviceId, agentId } = scene;
+  const jobId = await startSession(scene);
+  const admin = await plane.administrator();
+  await admin.call(revokeAgent, { params: { agentId } });
+  await assert.rejects(
+    running.agent.finished,
+    (error: unknown) => error instanceof ProblemError && error.type === "agent-revoked",
+  );
+  await until(() => device.log.open === 0, "the session is closed");
+  assert.equal(await countRevisions(deviceId), 0);
+  const { state, hold } = await readJob(plane, jobId);
+  assert.deepEqual([state, hold], ["available", "no_agent"]);
+});
+
+Deno.test("an agent whose session is forgotten opens it again and keeps working", async () => {
+  await using scene = await setScene({ clock: fastClock });
+  await database.sql`
+    update agent_sessions set expires_at = clock_timestamp() - interval '1 second'
+    where agent_id = ${scene.agentId}`;
+  const [jobId = assert.fail()] = await backUpNow(plane, [scene.deviceId]);
+  const job = await untilJob(plane, jobId, "completed", "failed", "dead");
+  assert.equal(job.state, "completed", JSON.stringify(scene.running.log));
 });

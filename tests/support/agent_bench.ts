@@ -1,7 +1,7 @@
 /** Agents against the real control plane of a test file: enrolment, a network to break, boots to drive by hand. */
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { decodeJwt } from "jose";
+import { decodeJwt, SignJWT } from "jose";
 import { claimLeases } from "@rookery/shared/api/agent_protocol.ts";
 import { createJoinToken } from "@rookery/shared/api/agents.ts";
 import { createCredential } from "@rookery/shared/api/credentials.ts";
@@ -11,6 +11,7 @@ import { createSite } from "@rookery/shared/api/sites.ts";
 import type { CallInput } from "@rookery/shared/endpoint.ts";
 import type { BootId, ClaimId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import { LeaseClaims } from "@rookery/shared/jobs/lease.ts";
+import { type AttemptReport, RESULT_TYPE } from "@rookery/shared/jobs/result.ts";
 import { Agent } from "../../agent/agent.ts";
 import { type Clock, systemClock } from "../../agent/clock.ts";
 import { ControlPlane } from "../../agent/control_plane.ts";
@@ -164,6 +165,20 @@ export async function bootByHand(
       return leases.map(({ lease }) => LeaseClaims.parse(decodeJwt(lease)));
     },
   };
+}
+
+/** A result of a lease under the agent's key, as it travels; `changes` are put over what it claims. */
+export async function signResult(
+  { signKey }: Pick<ManualBoot, "signKey">,
+  { aud: iss, iss: aud, sub, jti, siteId, epoch, bootId, incarnation }: LeaseClaims,
+  report: AttemptReport,
+  changes: Record<string, unknown> = {},
+): Promise<string> {
+  const lease = { iss, aud, sub, jti, siteId, epoch, bootId, incarnation };
+  const claims = { ...lease, report, durationMs: 7, agentVersion: "by-hand", ...changes };
+  return await new SignJWT({ ...claims })
+    .setProtectedHeader({ alg: "Ed25519", typ: RESULT_TYPE })
+    .sign(signKey);
 }
 
 export interface RunningAgent extends AsyncDisposable {

@@ -124,7 +124,7 @@ async function examine(
   if (options.upload ?? true) {
     await putBlob(db, { keyRing, siteId, leaseId, bytes, sha256: await sha256(bytes) });
   }
-  const outcome = await outcomeOf(bytes, options.says ?? {});
+  const outcome = await outcomeOf(bytes, options.says);
   const examined = await examineBackup(db, {
     ...{ keyRing, siteId, deviceId, jobId, leaseId, outcome },
   });
@@ -132,9 +132,10 @@ async function examine(
   return { examined, attempt: { siteId, deviceId, jobId, ...told, ...options.attempt } };
 }
 
-async function outcomeOf(
+/** What an agent reports that read these bytes of a device of the platform frr. */
+export async function outcomeOf(
   bytes: Uint8Array<ArrayBuffer>,
-  says: Partial<CaptureOutcome>,
+  says: Partial<CaptureOutcome> = {},
 ): Promise<BackupConfigOutcome> {
   const driver = findDriver("frr");
   if (!driver) throw new Error("Cannot report a backup: there is no driver frr");
