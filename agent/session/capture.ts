@@ -29,12 +29,13 @@ export interface CaptureOrder {
 
 /**
  * Reads a capture until its completeness is proven, twice where one reading is no proof: when the platform has
- * no end to check, and when the text has shrunk. Both readings must then have the same normalised text.
+ * no end to check, when the text has shrunk, and when a pager was answered, since what looked like one was removed
+ * from the text. Both readings must then have the same normalised text.
  */
 export async function readCapture(run: RunCommand, order: CaptureOrder): Promise<CaptureReading> {
   const first = await readUndisturbed(run, order);
   const shrunk = hasShrunk(first, order);
-  if (!shrunk && order.capture.end.grade !== "two-read") {
+  if (!shrunk && !first.paged && order.capture.end.grade !== "two-read") {
     return report(first, { order, confirmedShrunk: false });
   }
   const second = await readUndisturbed(run, order);
@@ -53,16 +54,20 @@ interface Reading {
   readonly lines: number;
   readonly command: string;
   readonly interrupted: boolean;
+  readonly paged: boolean;
 }
 
-/** A reading in which a prompt was followed by more text is worth nothing, and a second such one is a fault. */
+/**
+ * A reading in which a prompt was followed by more text, or into which the device wrote a log message, is worth
+ * nothing, and a second such one is a fault.
+ */
 async function readUndisturbed(run: RunCommand, order: CaptureOrder): Promise<Reading> {
   const first = await readOnce(run, order);
   const reading = first.interrupted ? await readOnce(run, order) : first;
   if (!reading.interrupted) return reading;
   throw failed(order, {
     code: "configuration_interleaved",
-    detail: "twice the prompt came and then more text",
+    detail: "twice a prompt or a log message came in the middle of it",
   });
 }
 
@@ -74,7 +79,8 @@ async function readOnce(run: RunCommand, order: CaptureOrder): Promise<Reading> 
     maxBytes,
     // A binary text does not become a configuration by what follows it.
     isWhole: (bytes: Uint8Array) => bytes.includes(0) || judge(bytes).complete,
-    confirmPrompt: capture.end.grade === "two-read" || capture.end.grade === "prompt",
+    // An end marker may stand in a banner as well, with the host's name behind it.
+    confirmPrompt: true,
   };
   for (const command of capture.commands) {
     const output = await run(command, options);
@@ -88,18 +94,21 @@ async function readOnce(run: RunCommand, order: CaptureOrder): Promise<Reading> 
 }
 
 async function prove(
-  { bytes, interrupted }: CommandOutput,
+  { bytes, interrupted, paged }: CommandOutput,
   { order, command, verdict }: { order: CaptureOrder; command: string; verdict: Completeness },
 ): Promise<Reading> {
-  if (!verdict.complete) {
-    throw failed(order, {
-      code: interrupted ? "configuration_interleaved" : verdict.code,
-      detail: verdict.detail,
-    });
-  }
+  const disturbed = interrupted ||
+    (!verdict.complete && verdict.code === "configuration_interleaved");
+  if (!verdict.complete && !disturbed) throw failed(order, verdict);
   const raw = new Uint8Array(bytes);
-  const normalised = await normalisedSha256(order.driver, raw);
-  return { raw, normalisedSha256: normalised, lines: verdict.lines, command, interrupted };
+  return {
+    raw,
+    normalisedSha256: await normalisedSha256(order.driver, raw),
+    lines: verdict.complete ? verdict.lines : 0,
+    command,
+    interrupted: disturbed,
+    paged,
+  };
 }
 
 function hasShrunk(reading: Reading, { baseline, shrinkPercent }: CaptureOrder): boolean {

@@ -12,6 +12,8 @@ export interface CommandOutput {
   readonly bytes: Uint8Array;
   /** The prompt was there, and then more text came: what was read must be read again. */
   readonly interrupted: boolean;
+  /** A pager was answered on the way, and its text was removed. */
+  readonly paged: boolean;
   readonly failure?: CommandFailure;
 }
 
@@ -38,7 +40,16 @@ const FIRST_LINES = 5;
 /** The failure that the first lines with text name, by the driver's list. */
 export function findFailure(driver: Driver, text: string): CommandFailure | undefined {
   const lines = linesOf(text.slice(0, 4_000)).filter((line) => line.trim() !== "");
-  for (const line of lines.slice(0, FIRST_LINES)) {
+  return failureIn(driver, lines.slice(0, FIRST_LINES));
+}
+
+/** The failure that any line names: of a text that is nothing but messages. */
+export function findFailureInAny(driver: Driver, text: string): CommandFailure | undefined {
+  return failureIn(driver, linesOf(text));
+}
+
+function failureIn(driver: Driver, lines: readonly string[]): CommandFailure | undefined {
+  for (const line of lines) {
     const found = driver.failures.find(({ pattern }) => new RegExp(pattern).test(line));
     if (found) return { code: found.code, detail: `the device said "${plainText(line, 120)}"` };
   }

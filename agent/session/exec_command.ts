@@ -3,7 +3,7 @@ import type { Driver } from "@rookery/shared/drivers/driver.ts";
 import { DeviceError, plainText } from "../ssh/ssh_failure.ts";
 import type { DeviceConnection, ExecResult } from "../ssh/transport.ts";
 import { asksForNewPassword } from "./dialogue.ts";
-import { type CommandFailure, findFailure, type RunCommand } from "./command.ts";
+import { type CommandFailure, findFailure, findFailureInAny, type RunCommand } from "./command.ts";
 
 /** A POSIX shell's statuses for a command that it does not find or may not run. */
 const NOT_RUN = [126, 127];
@@ -20,13 +20,13 @@ export function execRunner(
   return async (command, { maxBytes }) => {
     const result = await connection.exec(command, { signal, maxBytes, idleSeconds });
     const failure = whyFailed(driver, result);
-    return { bytes: result.stdout, interrupted: false, ...failure && { failure } };
+    return { bytes: result.stdout, interrupted: false, paged: false, ...failure && { failure } };
   };
 }
 
 function whyFailed(driver: Driver, result: ExecResult): CommandFailure | undefined {
   const said = findFailure(driver, decodeText(result.stdout.subarray(0, 4_000)).text) ??
-    findFailure(driver, result.stderr);
+    findFailureInAny(driver, result.stderr);
   if (said) return said;
   const { exitStatus } = result;
   if (exitStatus === 0) return undefined;

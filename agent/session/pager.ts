@@ -1,10 +1,8 @@
 import type { Driver } from "@rookery/shared/drivers/driver.ts";
 import { PAGERS } from "@rookery/shared/drivers/pagers.ts";
 import { DeviceError } from "../ssh/ssh_failure.ts";
-import type { Console, Sighting } from "./console.ts";
+import { type Console, SETTLE_MS, type Sighting } from "./console.ts";
 
-/** A pager stops the output for good, so a short silence is enough to believe it. */
-const PAGER_SETTLE_MS = 30;
 /** So many questions in a row without a line in between are one pager that does not go away. */
 const MAX_WITHOUT_LINES = 10;
 /** A configuration repeats lines, but not whole pages as often as this. */
@@ -36,7 +34,7 @@ export function seePager(
 ): Sighting<PagerAnswer> | undefined {
   if (tail === "") return undefined;
   const found = pagers.find(({ pattern }) => pattern.test(tail));
-  return found && { seen: { answer: found.answer }, settleMs: PAGER_SETTLE_MS };
+  return found && { seen: { answer: found.answer }, settleMs: SETTLE_MS };
 }
 
 /**

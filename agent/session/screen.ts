@@ -174,6 +174,12 @@ export class Screen {
   }
 
   #takeString(byte: number): void {
+    // No control string goes over the end of a line or over a cancel: else a stray escape would swallow text.
+    if (byte === 0x0a || byte === 0x0d || byte === 0x18 || byte === 0x1a) {
+      this.#state = "text";
+      if (byte === 0x0a || byte === 0x0d) this.#takeText(byte);
+      return;
+    }
     const ends = byte === 0x07 || (this.#state === "string_escape" && byte === 0x5c);
     if (ends || ++this.#stringLength > MAX_STRING) this.#state = "text";
     else this.#state = byte === 0x1b ? "string_escape" : "string";
@@ -224,6 +230,11 @@ export class Screen {
 
   #edit(final: string, { mode, count }: { mode: number; count: number }): void {
     if (!"KJPX@".includes(final)) return;
+    // Scrollback keeps what stood on a display that is cleared.
+    if (final === "J" && mode >= 2) {
+      if (this.#render(this.#cells.length) !== "") this.#endLine();
+      return;
+    }
     this.#pagerEnd = undefined;
     const end = Math.min(this.#cells.length, this.#column + count);
     if (final === "P") this.#cells.splice(this.#column, count);

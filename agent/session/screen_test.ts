@@ -84,3 +84,18 @@ Deno.test("Screen survives sequences that never end or ask for far columns", () 
   assert.equal(show("\x1b[999C".repeat(1_000), "a\n").lines[0]?.length, 2_001);
   assert.equal(show("\x1b[1000@".repeat(1_000), "\n").lines[0]?.length, 3_000);
 });
+
+Deno.test("Screen lets no stray escape swallow lines", () => {
+  for (const opener of ["\x1b]", "\x1bP", "\x1bX", "\x1b^", "\x1b_"]) {
+    assert.deepEqual(show(`a${opener}title\r\nb\r\nc\n`).lines, ["a", "b", "c"]);
+    assert.deepEqual(show(`a${opener}title\x18b\n`).lines, ["ab"]);
+  }
+});
+
+Deno.test("Screen keeps what stood on a display that is cleared", () => {
+  assert.deepEqual(show("banner exec ^C\x1b[2J\x1b[HWelcome\r\n").lines, [
+    "banner exec ^C",
+    "Welcome",
+  ]);
+  assert.deepEqual(show("\x1b[2J\x1b[HWelcome\r\n").lines, ["Welcome"]);
+});

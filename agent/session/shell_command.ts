@@ -24,15 +24,16 @@ export function shellRunner(place: ShellPlace): RunCommand {
     const echo = echoFinder(place, command);
     const awaitPrompt = promptWaiter(place, echo);
     let interrupted = false;
+    let paged = false;
     while (true) {
-      await awaitPrompt();
+      paged = await awaitPrompt() || paged;
       const bytes = bytesOf(console.screen.lines.slice(echo(console.screen) ?? 0));
       const failure = findFailure(driver, decodeText(bytes.subarray(0, 4_000)).text);
-      if (failure) return { bytes, interrupted, failure };
+      if (failure) return { bytes, interrupted, paged, failure };
       const isLast = isWhole(bytes)
         ? !confirmPrompt || await isRepeated(place)
         : !await console.readWithin(Math.min(PATIENCE_MS, console.idleMs));
-      if (isLast) return { bytes, interrupted };
+      if (isLast) return { bytes, interrupted, paged };
       interrupted = true;
     }
   };
@@ -60,11 +61,11 @@ function echoFinder(
   };
 }
 
-/** Reads on, through pagers, until the device is at its prompt after the echo. */
+/** Reads on until the device is at its prompt after the echo; tells whether it answered a pager on the way. */
 function promptWaiter(
   { console, driver, prompt }: ShellPlace,
   echo: (screen: Screen) => number | undefined,
-): () => Promise<void> {
+): () => Promise<boolean> {
   const pagers = compilePagers(driver);
   const turnPager = pagerTurner(console);
   const look = (screen: Screen): Sighting<Prompt | PagerAnswer> | undefined => {
@@ -72,9 +73,9 @@ function promptWaiter(
     return seePrompt(screen, prompt) ?? seePager(pagers, screen.tail);
   };
   return async () => {
-    while (true) {
+    for (let paged = false;; paged = true) {
       const seen = await console.awaitSight(look);
-      if ("mode" in seen) return;
+      if ("mode" in seen) return paged;
       turnPager(seen);
     }
   };

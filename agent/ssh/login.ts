@@ -1,5 +1,6 @@
 // @ts-types="@types/ssh2"
 import type ssh2 from "ssh2";
+import { PASSWORD_EXPIRED } from "@rookery/shared/drivers/questions.ts";
 import { DeviceError, plainText } from "./ssh_failure.ts";
 
 /** What a login may use; a key comes parsed, from `readPrivateKey`. */
@@ -13,9 +14,22 @@ export interface LoginSecrets {
 
 type Method = "none" | "publickey" | "password" | "keyboard-interactive";
 
-const PASSWORD_PROMPT = /pass ?(word|code|phrase)|kennwort|mot de passe|contrase/i;
-const CHANGE_PROMPT =
-  /(new|current|old|retype|change|expired).{0,40}password|password.{0,40}expired/i;
+/**
+ * The question for the password of this login, and nothing else: not a one-time code, not the passphrase of a key,
+ * not "Enable password:". "Password:", "admin@core-1's password:", "(admin@core-1) Password for admin:", "Enter your
+ * RADIUS password:", and the same in the languages that devices and PAM speak.
+ */
+const PASSWORD_QUESTION = new RegExp(
+  String.raw`^(?:\([^)]*\) ?|\S+'s )?(?:(?:please )?(?:enter|type|input) (?:your |the )?)?` +
+    String.raw`(?:(?:login|user|account|unix|domain|system|ldap|radius|tacacs\+?|ad|aaa) )?` +
+    String
+      .raw`(?:password|passwort|kennwort|mot de passe|contraseña|contrasena|senha|hasło|密码|密碼|パスワード)` +
+    String.raw`(?: (?:for|de|für|para) \S+)?\s*[:：>]?\s*$`,
+  "i",
+);
+const CHANGE_QUESTION =
+  /\b(?:new|current|old|retype|re-enter|change|expired)\b.{0,40}\bpassword\b|\bpassword\b.{0,40}\bexpired\b/i;
+const EXPIRED = PASSWORD_EXPIRED.map((source) => new RegExp(source));
 
 /**
  * Decides what to try next at one device: nothing (to learn what it accepts), the key, then the password. Each secret is sent
@@ -119,11 +133,15 @@ export class Login {
     const { where, password } = this.#secrets;
     const [prompt, ...others] = asked.prompts;
     const question = plainText(asked.prompts.map((each) => each.prompt).join(" "), 200);
-    if (CHANGE_PROMPT.test(`${plainText(asked.instructions, 500)} ${question}`)) {
+    // What stands before the question is a banner, in which such words mean little unless they say it outright.
+    const banner = `${plainText(asked.instructions, 500)} ${question}`;
+    const wantsNew = asked.prompts.some((each) => CHANGE_QUESTION.test(lastLine(each.prompt))) ||
+      EXPIRED.some((pattern) => pattern.test(banner));
+    if (wantsNew) {
       return this.#fail(passwordExpired(where, question));
     }
     const isPassword = prompt && others.length === 0 && prompt.echo !== true &&
-      PASSWORD_PROMPT.test(prompt.prompt);
+      PASSWORD_QUESTION.test(lastLine(prompt.prompt));
     if (!isPassword || password === undefined) {
       return this.#fail(
         new DeviceError(
@@ -136,6 +154,11 @@ export class Login {
     this.#answered = true;
     finish([password]);
   }
+}
+
+/** Some devices put a banner before the question. */
+function lastLine(text: string): string {
+  return text.slice(-1_000).split(/[\r\n]/).findLast((line) => line.trim() !== "")?.trim() ?? "";
 }
 
 /** The error of a device that wants a new password before it lets anybody in. */

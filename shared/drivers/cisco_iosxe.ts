@@ -67,9 +67,16 @@ export const cisco_iosxe = driver({
     { pattern: /^(?:% ?)?Command authorization failed/, code: "command_rejected" },
     { pattern: /^% ?Permission denied/, code: "command_rejected" },
     { pattern: /^Line has invalid autocommand/, code: "command_rejected" },
-    { pattern: /^% ?Configuration buffer full/, code: "transient_text" },
+    { pattern: /^% ?Configuration buffer full/, code: "transient_text", anywhere: true },
     { pattern: /Non-Volatile memory is in use/, code: "transient_text" },
     { pattern: /^% ?Connection limit/, code: "device_busy" },
+  ],
+  noise: [
+    {
+      line:
+        /(?:[A-Z][a-z]{2} +\d{1,2} (?:\d{4} )?\d\d:\d\d:\d\d|\d+[wdy]\d+[dhw]|\d\d:\d\d:\d\d)[^%"]{0,20}: %[A-Z][A-Z0-9_]+-(?:[A-Z0-9_]+-)?[0-7]-[A-Z0-9_]+: /,
+      why: "log messages come into sessions with terminal monitor and cut lines in two",
+    },
   ],
   volatile: [
     { line: /^Building configuration\.\.\.$/, why: "the device talking while it works" },

@@ -2,6 +2,7 @@ import type { FailureCode } from "../jobs/failure.ts";
 import { decodeText, linesOf } from "./decode.ts";
 import type { Capture, Driver, Grade } from "./driver.ts";
 import { PAGERS } from "./pagers.ts";
+import { volatileLines } from "./normalise.ts";
 import { checkBraces, checkXml } from "./structure.ts";
 
 /** The verdict on one reading: complete to a grade, or the failure that it is. */
@@ -24,7 +25,8 @@ export function judgeCompleteness(
   if (lines.every((line) => line.trim() === "")) {
     return refuse("configuration_empty", "the device sent no text");
   }
-  const failure = whyTruncated(capture, { text, lines }) ?? whyTooShort(capture, lines) ??
+  const failure = whyFailed(driver, lines) ?? whyDisturbed(driver, lines) ??
+    whyTruncated(driver, capture, { text, lines }) ?? whyTooShort(capture, lines) ??
     whyPaged(driver, lines);
   return failure ?? { complete: true, grade: capture.end.grade, lines: lines.length };
 }
@@ -40,7 +42,31 @@ interface Text {
   readonly lines: readonly string[];
 }
 
-function whyTruncated({ end }: Capture, { text, lines }: Text): Refusal | undefined {
+/** A device may say in the middle that a part is missing, and end in good order all the same. */
+function whyFailed(driver: Driver, lines: readonly string[]): Refusal | undefined {
+  const failures = driver.failures.filter(({ anywhere }) => anywhere)
+    .map(({ pattern, code }) => ({ pattern: new RegExp(pattern), code }));
+  for (const [index, line] of lines.entries()) {
+    const found = failures.find(({ pattern }) => pattern.test(line));
+    if (found) return refuse(found.code, `line ${index + 1} is a message of the device`);
+  }
+  return undefined;
+}
+
+/** A log message may have cut a line in two; where it came at the end, the end marker is not the last line. */
+function whyDisturbed(driver: Driver, lines: readonly string[]): Refusal | undefined {
+  const noise = driver.noise.map(({ line }) => new RegExp(line));
+  const at = lines.findIndex((line) => noise.some((pattern) => pattern.test(line)));
+  return at < 0
+    ? undefined
+    : refuse("configuration_interleaved", `line ${at + 1} holds a log message`);
+}
+
+function whyTruncated(
+  driver: Driver,
+  { end }: Capture,
+  { text, lines }: Text,
+): Refusal | undefined {
   if (end.grade === "marker") {
     const last = lines.findLast((line) => line.trim() !== "") ?? "";
     return new RegExp(end.line).test(last)
@@ -48,7 +74,10 @@ function whyTruncated({ end }: Capture, { text, lines }: Text): Refusal | undefi
       : refuse("configuration_truncated", "its last line is not the end marker");
   }
   if (end.grade !== "structure") return undefined;
-  const structure = end.syntax === "xml" ? checkXml(text) : checkBraces(lines);
+  const isVolatile = volatileLines(driver);
+  const structure = end.syntax === "xml"
+    ? checkXml(text)
+    : checkBraces(lines.filter((line) => !isVolatile(line)));
   return structure.closed ? undefined : refuse("configuration_truncated", structure.detail);
 }
 
@@ -68,9 +97,11 @@ function whyTooShort({ begin, minimum }: Capture, lines: readonly string[]): Ref
   );
 }
 
-/** A pager's text that was left in the body means that lines may have been lost around it. */
+/** A pager's text that was left in the body means that lines may have been lost around it; exec has no pager. */
 function whyPaged(driver: Driver, lines: readonly string[]): Refusal | undefined {
-  const pagers = [...driver.pagers, ...PAGERS].map(({ pattern }) => new RegExp(pattern));
+  if (driver.transport === "exec") return undefined;
+  const pagers = [...driver.pagers, ...PAGERS.filter(({ inText }) => !inText)]
+    .map(({ pattern }) => new RegExp(pattern));
   const at = lines.findIndex((line) => pagers.some((pager) => pager.test(line)));
   return at < 0 ? undefined : refuse("pager_stuck", `line ${at + 1} is the text of a pager`);
 }

@@ -4,12 +4,18 @@ import { driver, type DriverSource } from "./driver.ts";
 
 type End = DriverSource["captures"][number]["end"];
 
-function judge(text: string | Uint8Array, end: End = { grade: "marker", line: /^end$/ }) {
+function judge(
+  text: string | Uint8Array,
+  end: End = { grade: "marker", line: /^end$/ },
+  changes: Partial<DriverSource> = {},
+) {
   const found = driver({
     platform: "test",
     label: "Test",
     evidence: { kind: "unverified" },
-    transport: "exec",
+    transport: "shell",
+    modes: { only: { prompt: /^#$/ } },
+    captureMode: "only",
     captures: [{
       name: "running",
       commands: ["show"],
@@ -18,6 +24,7 @@ function judge(text: string | Uint8Array, end: End = { grade: "marker", line: /^
       minimum: { lines: 3, sections: [/^version/] },
     }],
     restore: "None.",
+    ...changes,
   });
   const [capture] = found.captures;
   assert.ok(capture);
@@ -69,4 +76,43 @@ Deno.test("judgeCompleteness() wants one closed root element and nothing behind 
 Deno.test("judgeCompleteness() checks only sections and size where a platform has no end", () => {
   assert.equal(judge("start\nversion 1\nlast\n", { grade: "prompt" }), "prompt 3");
   assert.equal(judge("start\nversion 1\nlast\n", { grade: "two-read" }), "two-read 3");
+});
+
+Deno.test("judgeCompleteness() opens no comment at a wildcard, and refuses one that stays open", () => {
+  const braces: End = { grade: "structure", syntax: "braces" };
+  const text = "start;\nversion 1;\ngroups {\n  <ge-0/0/*> {\n    <xe-*/*/*> { mtu 1; }\n  }\n}\n";
+  assert.equal(judge(text, braces), "structure 7");
+  assert.equal(judge(`${text}/* note\n}\n`, braces), "configuration_truncated");
+});
+
+Deno.test("judgeCompleteness() lets volatile lines stand behind the last brace", () => {
+  const braces: End = { grade: "structure", syntax: "braces" };
+  const volatile = [{ line: /^\{master:\d\}$/, why: "the role of a routing engine" }];
+  const text = "start;\nversion 1;\na {\n}\n\n{master:0}\n";
+  assert.equal(judge(text, braces, { volatile }), "structure 6");
+  assert.equal(judge(text, braces), "configuration_truncated");
+});
+
+Deno.test("judgeCompleteness() refuses messages of the device wherever they stand", () => {
+  const failures = [
+    { pattern: /^% Buffer full/, code: "transient_text", anywhere: true },
+    { pattern: /^% Invalid/, code: "command_rejected" },
+  ] as const;
+  const noise = [{ line: /: %SYS-\d-\w+: /, why: "log messages of the device" }];
+  const changes = { failures: [...failures], noise };
+  assert.equal(
+    judge("start\nversion 1\n% Buffer full\nend\n", undefined, changes),
+    "transient_text",
+  );
+  assert.equal(judge("start\nversion 1\n% Invalid\nend\n", undefined, changes), "marker 4");
+  const logged = "start\nversion 1\nend\nx: %SYS-5-CONFIG_I: Configured\n";
+  assert.equal(judge(logged, undefined, changes), "configuration_interleaved");
+});
+
+Deno.test("judgeCompleteness() knows a pager's text from words in a banner, and from a file over exec", () => {
+  const text = "start\nversion 1\nPress any key to continue...\n";
+  assert.equal(judge(`${text}end\n`), "marker 4");
+  assert.equal(judge(`${text}--More--\nend\n`), "pager_stuck");
+  const exec = { transport: "exec" } as const;
+  assert.equal(judge(`${text}--More--\nend\n`, undefined, exec), "marker 5");
 });

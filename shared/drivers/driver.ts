@@ -56,8 +56,15 @@ const Pager = z.strictObject({ pattern: Pattern, answer: z.string().max(5) });
 /** A line sent after login to quiet the terminal. It never changes the state of the device. */
 const Opening = z.strictObject({ send: Command, mayFail: z.boolean().default(false) });
 
-/** The text of a device that means failure when it stands in the first lines after the echo. */
-const FailureText = z.strictObject({ pattern: Pattern, code: FailureCode });
+/**
+ * The text of a device that means failure: in the first lines after the echo, or, with `anywhere`, wherever it
+ * stands in what was read. Only texts that no configuration contains may be searched for anywhere.
+ */
+const FailureText = z.strictObject({
+  pattern: Pattern,
+  code: FailureCode,
+  anywhere: z.boolean().default(false),
+});
 
 /**
  * How the end of a configuration is known. `marker`: its last line matches; `structure`: it is balanced in
@@ -73,6 +80,9 @@ const End = z.discriminatedUnion("grade", [
 /** The grades of completeness, strongest first. */
 export const Grade = z.enum(["marker", "structure", "two-read", "prompt"]).meta({ id: "Grade" });
 export type Grade = z.infer<typeof Grade>;
+
+/** What a device prints into a session unasked, such as log messages: a reading with such a line is read again. */
+const Noise = z.strictObject({ line: Pattern, why: Why });
 
 /** A configuration to read: the first command that is not refused, and the contract of completeness. */
 const Capture = z.strictObject({
@@ -138,6 +148,7 @@ export const Driver = z.strictObject({
   captures: z.array(Capture).min(1),
   facts: z.array(Facts).default([]),
   failures: z.array(FailureText).default([]),
+  noise: z.array(Noise).default([]),
   volatile: z.array(Volatile).default([]),
   secrets: z.array(Secret).default([]),
   /** Lines that end the session without saving anything. */

@@ -40,6 +40,12 @@ export const frr = driver({
       code: "command_rejected",
     },
     { pattern: /^% ?Connection limit/, code: "device_busy" },
+    // vtysh goes on with the other daemons: the sections of this one are missing.
+    {
+      pattern: /^Warning: closing connection to \S+ because of an I\/O error/,
+      code: "transient_text",
+      anywhere: true,
+    },
   ],
   volatile: [
     { line: /^Building configuration\.\.\.$/, why: "the device talking while it works" },

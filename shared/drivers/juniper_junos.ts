@@ -44,7 +44,9 @@ export const juniper_junos = driver({
       code: "transient_text",
     },
     { pattern: /^error: could not connect to /, code: "transient_text" },
-    { pattern: /^error: /, code: "command_failed" },
+    { pattern: /^error: /, code: "command_failed", anywhere: true },
+    // What the permissions of the login class hide is replaced by this, and the text ends in good order.
+    { pattern: /\/\* ACCESS-DENIED \*\//, code: "configuration_hidden", anywhere: true },
   ],
   volatile: [
     { line: /^## Last commit: /, why: "changes at every commit, also of an unchanged text" },

@@ -51,7 +51,8 @@ function volatileBlocks(driver: Driver): Block[] {
   );
 }
 
-function volatileLines(driver: Driver): (line: string) => boolean {
+/** Tells whether a line changes by itself, by the driver's patterns of single lines. */
+export function volatileLines(driver: Driver): (line: string) => boolean {
   const patterns = driver.volatile.flatMap((entry) =>
     "line" in entry ? [new RegExp(entry.line)] : []
   );

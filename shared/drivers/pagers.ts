@@ -2,6 +2,8 @@
 export interface PagerText {
   readonly pattern: string;
   readonly answer: string;
+  /** Banners and descriptions hold the same words: in a finished text it proves nothing. */
+  readonly inText?: true;
 }
 
 /**
@@ -21,5 +23,6 @@ export const PAGERS: readonly PagerText[] = [
   {
     pattern: String.raw`^\s*-?Press [Aa]ny [Kk]ey (?:[Tt]o continue|For More)[ .\-]*$`,
     answer: " ",
+    inText: true,
   },
 ];

@@ -26,6 +26,7 @@ export function checkBraces(lines: readonly string[]): Structure {
     depth += found.sum;
     inComment = found.inComment;
   }
+  if (inComment) return open("a comment is still open at the end");
   if (depth > 0) return open(`${depth} of its braces are still open at the end`);
   const last = lines.findLast((line) => line.trim() !== "") ?? "";
   return last.trim() === "}" ? CLOSED : open("its last line closes no brace");
@@ -37,7 +38,10 @@ interface Braces {
   readonly inComment: boolean;
 }
 
-/** Strings end with their line; block comments may go on in the next one. */
+/**
+ * Strings end with their line; block comments may go on in the next one. A comment begins a line or stands
+ * behind a blank or a sign: a wildcard such as `<xe-0/0/*>` opens none.
+ */
 function bracesOf(line: string, startsInComment: boolean): Braces {
   let place: "code" | "string" | "comment" = startsInComment ? "comment" : "code";
   let sum = 0;
@@ -51,8 +55,9 @@ function bracesOf(line: string, startsInComment: boolean): Braces {
       else if (sign === '"') place = "code";
     } else if (sign === "#") break;
     else if (sign === '"') place = "string";
-    else if (sign === "/" && line[at + 1] === "*") [place, at] = ["comment", at + 1];
-    else if (sign === "{") sum++;
+    else if (sign === "/" && line[at + 1] === "*" && !/[^\s{};]/.test(line[at - 1] ?? " ")) {
+      [place, at] = ["comment", at + 1];
+    } else if (sign === "{") sum++;
     else if (sign === "}") lowest = Math.min(lowest, --sum);
   }
   return { sum, lowest, inComment: place === "comment" };

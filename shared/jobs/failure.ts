@@ -60,6 +60,10 @@ export const FAILURES = {
     "driver",
     "The configuration lacks sections that every complete one has.",
   ],
+  configuration_hidden: [
+    "never",
+    "The login may not see all of the configuration; give it the permission to.",
+  ],
   configuration_unstable: [
     "driver",
     "Two readings in a row differed, so neither could be proven complete.",

@@ -93,7 +93,7 @@ const SCRIPT: Script = {
   "": "Welcome\r\nbox> is a nice box\r\nAccept the policy (y/n)? ",
   "y": "y\r\nPress any key to continue",
   " ": "\r\x1b[Kbox>",
-  "\r": "\r\nbox>",
+  "\r": (times) => times === 0 ? "\r\nbox>" : "\r\nbox(system)#",
   "manage\r": "manage\r\nName: ",
   "netops\r": "netops\r\nbox#",
   "system\r": "system\r\nbox(system)#",
@@ -131,6 +131,7 @@ Deno.test("dialogues are answered and modes walked, and nothing else is typed", 
     "netops\r",
     "system\r",
     "show config\r",
+    "\r",
     "exit\r",
   ]);
 });

@@ -187,9 +187,21 @@ Deno.test("connect() says what the device offers when the credential has nothing
   assert.deepEqual(server.attempts, ["none"]);
 });
 
-for (
-  const question of ["Verification code: ", "Do you accept? ", "Password (y/n) or quit\nLogin: "]
-) {
+const STRANGE_QUESTIONS = [
+  "Verification code: ",
+  "Do you accept? ",
+  "Password (y/n) or quit\nLogin: ",
+  "One-time password (OATH) for netops: ",
+  "Enter PASSCODE: ",
+  "Passcode or option (1-3): ",
+  "Enter passphrase for key 'id_rsa': ",
+  "Confirm password: ",
+  "Reset password: ",
+  "Enable password: ",
+  "Do you accept the password policy? [yes/no] ",
+];
+
+for (const question of STRANGE_QUESTIONS) {
   Deno.test(`connect() gives no secret to a question it does not know: ${JSON.stringify(question)}`, async () => {
     const heard: (string | undefined)[] = [];
     await using server = await startSshServer({
@@ -197,7 +209,7 @@ for (
         if (context.method !== "keyboard-interactive") {
           return context.reject(["keyboard-interactive"]);
         }
-        const echo = question.startsWith("Password");
+        const echo = question.startsWith("Password (y/n)");
         context.prompt([{ prompt: question, echo }], (answers) => {
           heard.push(answers[0]);
           context.reject();
@@ -208,6 +220,39 @@ for (
     assert.match(error.message, /which Rookery does not answer/);
     await server.allClosed();
     assert.deepEqual(heard, []);
+  });
+}
+
+const PASSWORD_QUESTIONS = [
+  "Password: ",
+  "password:",
+  "(netops@core-1) Password:",
+  "netops@core-1's password: ",
+  "Password for netops: ",
+  "Please enter your RADIUS password: ",
+  "Goldman Sachs core, current users are monitored.\r\nPassword: ",
+  "Passwort: ",
+  "Senha: ",
+  "密码：",
+];
+
+for (const question of PASSWORD_QUESTIONS) {
+  Deno.test(`connect() answers ${JSON.stringify(question)}, whatever the banner says`, async () => {
+    await using server = await startSshServer({
+      authenticate: (context) => {
+        if (context.method !== "keyboard-interactive") {
+          return context.reject(["keyboard-interactive"]);
+        }
+        const banner = "Welcome to the new core. For old and current account holders.";
+        context.prompt([{ prompt: question, echo: false }], "Login", banner, (answers) => {
+          if (answers[0] === PASSWORD) context.accept();
+          else context.reject();
+        });
+      },
+    });
+    const connection = await connectTo(server.port);
+    await connection.close();
+    await server.allClosed();
   });
 }
 

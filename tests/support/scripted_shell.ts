@@ -1,9 +1,16 @@
+import { setTimeout as delay } from "node:timers/promises";
 import net, { type AddressInfo } from "node:net";
 import ssh2, { type ServerChannel } from "ssh2";
 import { makeHostKey } from "./farm/key_pair.ts";
 
-/** What a scripted device says after each text it was sent; the key "" is said when the shell opens. */
-export type Script = Readonly<Record<string, string>>;
+/** A text, or pieces of one with the milliseconds of silence between them. */
+export type Answer = string | readonly (string | number)[];
+
+/**
+ * What a scripted device says after each text it was sent, always the same or by how often it was sent before; the
+ * key "" is said when the shell opens.
+ */
+export type Script = Readonly<Record<string, Answer | ((times: number) => Answer)>>;
 
 /** A device whose shell answers by a table, for manners that the farm's platforms do not have. */
 export interface ScriptedShell extends AsyncDisposable {
@@ -53,12 +60,26 @@ function play(
   channel: ServerChannel,
   { script, typed }: { readonly script: Script; readonly typed: string[] },
 ): void {
-  channel.write(script[""] ?? "");
+  const times = new Map<string, number>();
+  let said = say(channel, answerOf(script, "", 0) ?? "");
   channel.on("data", (data: Uint8Array) => {
     const text = new TextDecoder().decode(data);
     typed.push(text);
-    const answer = script[text];
-    if (answer !== undefined) channel.write(answer);
-    else channel.end();
+    const before = times.get(text) ?? 0;
+    times.set(text, before + 1);
+    const answer = answerOf(script, text, before);
+    said = said.then(() => answer === undefined ? void channel.end() : say(channel, answer));
   });
+}
+
+function answerOf(script: Script, text: string, times: number): Answer | undefined {
+  const answer = script[text];
+  return typeof answer === "function" ? answer(times) : answer;
+}
+
+async function say(channel: ServerChannel, answer: Answer): Promise<void> {
+  for (const piece of typeof answer === "string" ? [answer] : answer) {
+    if (typeof piece === "number") await delay(piece);
+    else if (channel.writable) channel.write(piece);
+  }
 }
