@@ -86,56 +86,130 @@ export const cisco_iosxe = driver({
     { line: /^! No configuration change since /, why: "a time that changes without the text" },
     { line: /^ntp clock-period /, why: "recomputed by the NTP process all the time" },
   ],
+  // `[05-9] ` before a value is its type: in clear, hashed or encrypted. Values in clear may hold blanks.
   secrets: [
-    { line: /^snmp-server community (?<secret>\S+)/, why: "an SNMP community is a password" },
+    {
+      line: /^snmp-server community (?:[067] (?!RO\b|RW\b|view\b|ipv6\b))?(?<secret>\S+)/,
+      why: "an SNMP community is a password",
+    },
+    { line: /^snmp mib community-map (?<secret>\S+)/, why: "an SNMP community is a password" },
     {
       line:
-        /^snmp-server host \S+ (?:vrf \S+ )?(?:(?:informs|traps) )?(?:version (?:1|2c|3 (?:auth|noauth|priv)) )?(?<secret>\S+)/,
+        /^snmp-server host \S+ (?:vrf \S+ )?(?:(?:informs|traps) )?(?:version (?:1|2c|3 (?:auth|noauth|priv)) )?(?:[067] (?=\S))?(?<secret>\S+)/,
       why: "the community or user towards a trap receiver is a password",
     },
     {
-      line: /^snmp-server user .*?\bauth (?:md5|sha\S*(?: \d+)?) (?<secret>\S+)/,
+      line:
+        /^snmp-server user .*?\bauth (?:md5|sha(?:-2)?(?: (?:224|256|384|512))?) (?:[067] )?(?<secret>\S+)/,
       why: "the authentication password of an SNMPv3 user",
     },
     {
-      line: /^snmp-server user .*?\bpriv (?:des|3des|aes) (?:\d+ )?(?<secret>\S+)/,
+      line:
+        /^snmp-server user .*?\bpriv (?:des|3des|aes(?: (?:128|192|256))?) (?:[067] )?(?<secret>\S+)/,
       why: "the privacy password of an SNMPv3 user",
     },
     {
-      line: /\b(?:password|secret) (?:level \d+ )?(?:\d+ )?(?<secret>\S+)/,
+      line:
+        /\b(?:password|secret|passphrase) (?!(?:encryption|required|default|none|peer|option|rollover|fallback|policy|key-chain)\b)(?:level \d+ )?(?:[05-9] )?(?<secret>\S.*)$/,
       why: "passwords of users, lines, neighbours and of enable, in clear or hashed",
     },
     {
-      line: /(?<!digest-|authentication-)\bkey \d (?<secret>\S+)/,
-      why: "type 0, 6 and 7 keys of servers and peers",
+      line:
+        /\bpassword (?:option \d+ for \S+|fallback|peer \S+) (?!key-chain )(?:[05-9] )?(?<secret>\S+)/,
+      why: "passwords of LDP and MSDP sessions",
     },
     {
-      line: /^(?:tacacs|radius)-server .*?\bkey (?:\d )?(?<secret>\S+)/,
+      line: /^ +key (?!\d{1,3}$)(?:[05-9] )?(?<secret>\S.*)$/,
+      why:
+        "the key of a RADIUS or TACACS+ server or of a VPN group; a short number is one of a key chain",
+    },
+    {
+      line: /^(?!ntp (?:server|peer) ).*(?<!digest-|authentication-)\bkey [05-9] (?<secret>\S+)/,
+      why: "keys of servers and peers that name their type",
+    },
+    {
+      line: /^(?:tacacs|radius)-server .*?\bkey (?:\d )?(?<secret>\S.*)$/,
       why: "the key shared with a TACACS+ or RADIUS server",
     },
     {
-      line: /\b(?:server-key|key-string|hex-key) (?:\d )?(?<secret>\S+)/,
-      why: "keys of key chains, of RADIUS clients and of MACsec",
-    },
-    {
-      line: /^crypto isakmp key (?:\d )?(?<secret>\S+)/,
-      why: "an IKEv1 pre-shared key",
-    },
-    {
-      line: /\bpre-shared-key (?:(?:local|remote|hex) )?(?:\d )?(?<secret>\S+)/,
-      why: "an IKEv2 pre-shared key",
-    },
-    {
-      line: /\b(?:authentication-key|message-digest-key) (?:\d+ md5 )?(?:\d )?(?<secret>\S+)/,
-      why: "OSPF and NTP authentication keys",
+      line:
+        /^\s*(?:server-private|client|group|map-server|etr map-server|ipv[46] etr map-server) \S+ (?:.*?\b)?key (?:[05-9] )?(?<secret>\S+)/,
+      why: "keys of private servers, of change-of-authorization clients, of VPN groups and of LISP",
     },
     {
       line:
-        /^\s*(?:standby|vrrp|glbp) \d+ authentication (?:(?:text|md5 key-string) )?(?:\d )?(?<secret>\S+)/,
+        /\b(?:server-key|key-string|hex-key|hash-key|pac key|sap pmk|static-wep-key) (?:[05-9] )?(?<secret>\S.*)$/,
+      why: "keys of key chains, of RADIUS clients, of MACsec and of wireless networks",
+    },
+    {
+      line: /^crypto isakmp key (?:[05-9] )?(?<secret>\S+)/,
+      why: "an IKEv1 pre-shared key",
+    },
+    {
+      line: /\bpre-shared?(?:-key)? (?:[^"]*? )?key (?:[05-9] )?(?<secret>\S+)/,
+      why: "pre-shared keys in keyrings and IKEv2 profiles",
+    },
+    {
+      line:
+        /\bpre-shared-key (?!address |hostname )(?:(?:local|remote) )?(?:hex )?(?:[05-9] )?(?<secret>\S+)/,
+      why: "an IKEv2 pre-shared key",
+    },
+    {
+      line:
+        /\b(?:authentication-key|message-digest-key) (?:\d+ (?:md5|sha\S*|hmac-\S+|cmac-\S+) )?(?:[05-9] )?(?<secret>\S+)/,
+      why: "OSPF, LISP and NTP authentication keys",
+    },
+    {
+      line:
+        /\bipsec spi \d+ esp (?:des|3des|aes-cbc(?: \d+)?) (?:[05-9] )?(?<secret>[0-9A-Za-z]{6,})/,
+      why: "encryption keys of OSPFv3",
+    },
+    {
+      line: /\bipsec spi \d+ (?:esp .*?)?\b(?:md5|sha1) (?:[05-9] )?(?<secret>[0-9A-Za-z]{6,})/,
+      why: "authentication keys of OSPFv3",
+    },
+    {
+      line: /\bauthentication mode hmac-sha-256 (?:[05-9] )?(?<secret>\S+)/,
+      why: "EIGRP authentication keys",
+    },
+    {
+      line:
+        /^\s*(?:standby|vrrp|glbp)(?: \d+)? authentication (?!md5 key-chain )(?:(?:text|md5 key-string) )?(?:[05-9] )?(?<secret>\S+)/,
       why: "authentication of first-hop redundancy",
     },
+    {
+      line: /\bauthentication (?:text|key) (?:[05-9] )?(?<secret>\S+)/,
+      why: "authentication texts of redundancy groups and of RSVP",
+    },
     { line: /\bnhrp authentication (?<secret>\S+)/, why: "the authentication string of NHRP" },
-    { line: /\bwpa-psk (?:ascii|hex) (?:\d )?(?<secret>\S+)/, why: "a wireless pre-shared key" },
+    {
+      line: /^ip mobile .*\bkey (?:hex|ascii) (?<secret>\S+)/,
+      why: "the security association of Mobile IP",
+    },
+    {
+      line: /\b(?:wpa-psk|set-key|static-wep-key .*?) (?:ascii|hex) (?:\d )?(?<secret>\S.*)$/,
+      why: "a wireless pre-shared key",
+    },
+    {
+      line: /^\s*encryption (?:vlan \d+ )?key \d+ size \S+ (?:\d )?(?<secret>\S+)/,
+      why: "a WEP key of an access point",
+    },
+    { line: /^\s*set session-key \S+ ah \d+ (?<secret>\S+)/, why: "a manual IPsec key" },
+    { line: /^\s*set session-key \S+ esp \d+ cipher (?<secret>\S+)/, why: "a manual IPsec key" },
+    {
+      line: /^\s*set session-key .*\bauthenticator (?<secret>\S+)/,
+      why: "a manual IPsec key",
+    },
+    {
+      line: /^mab request format attribute 2 (?:[05-9] )?(?<secret>\S+)/,
+      why: "the password that stands for a device without one",
+    },
+    { line: /\bmail-server "?[^\s:@]+:(?<secret>[^\s@]+)@/, why: "the login of a mail server" },
+    {
+      line: /^event manager environment \S*(?i:pw|pass|secret|key|token)\S* (?<secret>\S.*)$/,
+      why: "variables of applets that are named like a secret",
+    },
+    { line: /^\s+(?:token|api-key) (?:[05-9] )?(?<secret>\S+)/, why: "tokens of cloud services" },
   ],
   logout: ["exit"],
   restore:

@@ -53,23 +53,17 @@ export const frr = driver({
   ],
   secrets: [
     {
-      line: /^(?:enable )?password (?:8 )?(?<secret>\S+)/,
-      why: "the vty password and the enable password, in clear or hashed",
-    },
-    {
-      line: /^ *neighbor \S+ password (?<secret>\S+)/,
-      why: "the TCP MD5 password of a BGP neighbour",
-    },
-    {
-      line: /\b(?:isis password|area-password|domain-password) (?:clear|md5) (?<secret>\S+)/,
-      why: "IS-IS authentication passwords",
+      line: /(?:^|[ \-])password (?:clear |md5 |[78] )?(?<secret>\S.*)$/,
+      why:
+        "passwords of the vty, of enable, users, BGP and MSDP neighbours and IS-IS areas, in clear or hashed",
     },
     {
       line:
-        /\b(?:authentication-key|message-digest-key \d+ md5|authentication string) (?<secret>\S+)/,
-      why: "OSPF and RIP authentication keys",
+        /\b(?:authentication-key|message-digest-key \d+ md5|authentication string|tcp-md5-auth|nhrp authentication) (?<secret>\S.*)$/,
+      why: "OSPF, RIP, LDP and NHRP authentication keys",
     },
-    { line: /^ *key-string (?<secret>\S+)/, why: "keys of key chains" },
+    { line: /\bhash-algo \S+ key (?<secret>\S.*)$/, why: "OSPFv3 authentication keys" },
+    { line: /^\s*key-string (?<secret>\S.*)$/, why: "keys of key chains" },
   ],
   logout: ["exit"],
   restore: "Copy the text to /etc/frr/frr.conf on the host and run: systemctl reload frr.",

@@ -66,12 +66,17 @@ export const juniper_junos = driver({
       why: "Junos marks every line that carries a secret",
     },
     {
-      line: /^\s*community (?<secret>"[^"]+"|[^"\s]+) \{/,
+      line:
+        /^\s*(?:set (?:\S+ )*?snmp )?community (?:"(?<secret>[^"]+)"|(?<secret>[^"\s;]+))(?: \{| authorization| clients?\b| view\b)/,
       why: "an SNMP community is a password and is not marked as one",
     },
     {
+      line: /^(?: {4}| {12})community (?:"(?<secret>[^"]+)"|(?<secret>[^"\s;]+));/,
+      why: "an SNMP community without options, by its place; those of policies stand elsewhere",
+    },
+    {
       line:
-        /\b(?:secret|(?:plain-text-|encrypted-)?password|authentication-key|pre-shared-key ascii-text|simple-password) "(?<secret>[^"]+)";/,
+        /\b(?:community-name|secret|(?:plain-text-|encrypted-)?password(?:-value)?|(?:authentication|privacy)-(?:key|password)(?: \d+)?(?: type \S+ value)?|pre-shared-key (?:ascii-text|hexadecimal)|simple-password|(?:md5 \d+ )?key (?:ascii-text|hexadecimal)|md5 \d+ key|cak) (?:"(?<secret>[^"*][^"]*)"|(?<secret>[^"\s;{*\]][^"\s;]*))(?=;|\s|$)/,
       why: "secrets whose mark was cut off or which an old release did not mark",
     },
   ],

@@ -1,4 +1,5 @@
 import { driver } from "./driver.ts";
+import { frr } from "./frr.ts";
 
 /**
  * One command line, so that one exit status covers all files. It runs in any POSIX shell (dash, busybox):
@@ -40,22 +41,43 @@ export const linux = driver({
   volatile: [],
   secrets: [
     {
-      line: /^\s*(?:PrivateKey|PresharedKey)\s*=\s*(?<secret>\S+)/,
-      why: "WireGuard keys in wg-quick and systemd-networkd files",
+      line:
+        /^\s*[#;]?\s*(?:-\s+)?(?i:["']?[\w.\-]*(?:password|passwd|passphrase|psk|secret|private-?key|pre-?shared-?key|fastopen_key)\d?["']?\s*[:=]\s*(?<secret>[^\s>|].*)$)/,
+      why: "passwords and keys in netplan, systemd, WireGuard, sysctl and other key-value files",
     },
     {
-      line: /^\s*(?:wpa-(?:psk|password|passphrase)|wireless-key\S*)\s+(?<secret>\S.*)$/,
+      from:
+        /^\s*(?i:["']?[\w.\-]*(?:password|passwd|passphrase|psk|secret|key)["']?\s*:\s*[>|][+\-\d]*\s*$)/,
+      to: /^\s*(?:-\s+)?["']?[\w.\-]+["']?\s*:/,
+      why: "a YAML value that goes on in the next lines",
+    },
+    {
+      line:
+        /[{,]\s*(?i:["']?[\w\-]*(?:password|passphrase|psk|secret|key|private|shared)["']?\s*:\s*(?<secret>[^,}]+))/,
+      why: "passwords and keys in YAML that is written on one line",
+    },
+    {
+      line: /^\s*(?i:key|private|shared)\s*[:=]\s*(?<secret>[^\s{].*)$/,
+      why: "WireGuard keys in netplan, MACsec keys in systemd-networkd",
+    },
+    {
+      line: /^\s*(?:PostUp|PreUp|PostDown|PreDown)\s*=.*?(?<secret>[A-Za-z0-9+\/]{43}=)/,
+      why: "keys that wg-quick hands to wg",
+    },
+    {
+      line: /^\s*(?:wpa-\S*(?:psk|pass\w*)|wireless-key\S*)\s+(?<secret>\S.*)$/,
       why: "wireless passwords in /etc/network/interfaces",
     },
     {
-      line: /^\s*(?:-\s+)?["']?(?:password|psk|secret)["']?\s*[:=]\s*(?<secret>\S.*)$/,
-      why: "passwords in netplan and key-value files",
-    },
-    { line: /^\s*(?:enable )?password (?:8 )?(?<secret>\S+)/, why: "passwords in frr.conf" },
-    {
-      line: /\b(?:username|password|credentials)=(?<secret>[^,\s]+)/,
+      line: /[\s,](?:username|password2?|passwd|pass|secret)=(?<secret>[^,\s]+)/,
       why: "mount options of network file systems in /etc/fstab",
     },
+    {
+      line: /[\s,]user(?:name)?=[^%,\s]+%(?<secret>[^,\s]+)/,
+      why: "a user with its password in one mount option",
+    },
+    // /etc/frr/frr.conf is one of the files.
+    ...frr.secrets,
   ],
   restore:
     "Copy each section back to the file that its header names, then restart the service concerned.",

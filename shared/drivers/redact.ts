@@ -44,8 +44,10 @@ export async function redact(
 const EVERYWHERE: readonly string[] = [
   // crypt(3) hashes and the reversible ones of Junos ($9$) and IOS XE ($8$, $9$, $14$).
   String.raw`(?<secret>\$(?:1|2[abxy]|5|6|7|8|9|14|y|gy|sha1|argon2id?)\$[^\s"';,<>]+)`,
-  // The password of a URL; it may itself contain an @.
-  String.raw`:\/\/[^\s\/:@"'<>]*:(?<secret>[^\s\/"'<>]+)@`,
+  // The password of a URL; it may itself contain an @ or a slash. A port with a path behind it is none.
+  String.raw`:\/\/[^\s\/:@"'<>]*:(?!\d+\/)(?<secret>[^\s"'<>]+)@`,
+  // Parameters of URLs and of commands.
+  String.raw`[?&](?i:password|passwd|pwd|secret|token|api[_\-]?key)=(?<secret>[^\s&"'<>]+)`,
 ];
 
 const PRIVATE_BLOCKS =
