@@ -1,5 +1,6 @@
 import type { AgentServices } from "./agents/services.ts";
 import { createProofNonces } from "./agents/proof_nonces.ts";
+import { UsedProofs } from "./agents/used_proofs.ts";
 import type { Config } from "./config.ts";
 import type { ConnectedDatabase } from "./database/connect.ts";
 import { type SessionCookie, sessionCookie } from "./http/cookie.ts";
@@ -45,6 +46,7 @@ export async function startServices(
     issuer: `urn:uuid:${installation.id}`,
     incarnation: installation.incarnation,
     nonces: await createProofNonces(keyRing),
+    usedProofs: new UsedProofs(),
     floors: new ClaimFloors(),
     throttle: new LoginThrottle(),
     cookie: sessionCookie(config.publicUrl),

@@ -9,11 +9,13 @@ import { type AccessToken, readAccessToken } from "./access_token.ts";
 import { ProofError, type ProvenKey, verifyProof } from "./proof.ts";
 import type { ProofNonces } from "./proof_nonces.ts";
 import { type AgentRow, findAgentByThumbprint } from "./store.ts";
+import type { UsedProofs } from "./used_proofs.ts";
 
 export interface AgentAuthentication {
   readonly db: Kysely<Database>;
   readonly keyRing: KeyRing;
   readonly nonces: ProofNonces;
+  readonly usedProofs: UsedProofs;
   readonly issuer: string;
   readonly publicUrl: string;
 }
@@ -42,6 +44,9 @@ export async function authenticateAgent(
   const key = await proveKey(carrier, by, accessToken);
   if (token && token.thumbprint !== key.thumbprint) {
     throw new ProblemError("invalid-proof", "The access token belongs to another key.");
+  }
+  if (opening && !by.usedProofs.take(key.jti)) {
+    throw new ProblemError("invalid-proof", "The proof was used before.");
   }
   return callerOf(await findAgentByThumbprint(by.db, key.thumbprint), token);
 }

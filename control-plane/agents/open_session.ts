@@ -9,6 +9,7 @@ import { returnOtherBoots } from "../jobs/reap.ts";
 import { noteBoot, siteIdsOf, upsertSession } from "./store.ts";
 
 const MIN_HEARTBEAT_SECONDS = 20;
+const MOST_BOOTS_AHEAD = 100_000;
 /** Heartbeats a second that the control plane wants to bear, whatever the size of the fleet. */
 const HEARTBEATS_PER_SECOND = 500;
 /** A lease must survive two lost heartbeats. */
@@ -52,6 +53,7 @@ export function openSession(db: Kysely<Database>, boot: Boot): Promise<OpenedSes
         `The agent's boot counter went back from ${agent.sessionSequence} to ${boot.sequence}.`,
       );
     }
+    refuseLeap(boot, agent.sessionSequence);
     const siteIds = await siteIdsOf(tx, boot.agentId);
     const ttlSeconds = await sessionTtlSeconds(tx, siteIds);
     await upsertSession(tx, { ...boot, ttlSeconds });
@@ -63,6 +65,15 @@ export function openSession(db: Kysely<Database>, boot: Boot): Promise<OpenedSes
       drivers: boot.drivers,
     });
     return { siteIds, ttlSeconds };
+  });
+}
+
+/** An agent may be ahead of a restored database, but not so far that its own next boot would be behind for ever. */
+function refuseLeap({ sequence }: Boot, known: number): void {
+  if (sequence <= known + MOST_BOOTS_AHEAD) return;
+  const detail = `is ${sequence}, although the last known boot was number ${known}`;
+  throw new ProblemError("validation", `#/sequence: ${detail}`, {
+    errors: [{ detail, pointer: "#/sequence" }],
   });
 }
 

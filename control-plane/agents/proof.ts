@@ -17,6 +17,8 @@ export interface ProvenKey {
   readonly jwk: SignJwk;
   /** RFC 7638. */
   readonly thumbprint: string;
+  /** The proof's own id. */
+  readonly jti: string;
 }
 
 /** A proof that does not hold; `nonce` when a fresh nonce would mend it. */
@@ -44,7 +46,7 @@ export async function verifyProof(request: ProofRequest, nonces: ProofNonces): P
   const claims = ProofClaims.safeParse(payload);
   const jwk = SignJwk.safeParse(protectedHeader.jwk);
   if (!claims.success || !jwk.success) throw new ProofError("The proof lacks a claim");
-  const { htm, htu, ath, nonce } = claims.data;
+  const { htm, htu, ath, nonce, jti } = claims.data;
   if (htm !== request.method || htu !== request.url) {
     throw new ProofError(
       `The proof is for ${htm} ${htu}, not for ${request.method} ${request.url}`,
@@ -56,7 +58,7 @@ export async function verifyProof(request: ProofRequest, nonces: ProofNonces): P
   if (nonce === undefined || !await nonces.accepts(nonce)) {
     throw new ProofError("The proof needs the newest nonce", { needsNonce: true });
   }
-  return { jwk: jwk.data, thumbprint: await calculateJwkThumbprint(jwk.data) };
+  return { jwk: jwk.data, thumbprint: await calculateJwkThumbprint(jwk.data), jti };
 }
 
 async function verifySignature(proof: string) {

@@ -246,6 +246,37 @@ Deno.test("revokeAgent() beats what is in flight: its job goes to others, its re
   assert.deepEqual([again.sub, again.epoch], [lease.sub, lease.epoch + 1]);
 });
 
+Deno.test("a replayed session request is refused, and no boot leaps ahead for ever", async () => {
+  const siteId = await makeSite(plane);
+  await using enrolled = await enrolAgent(plane, [siteId]);
+  const boot = await bootByHand(plane, enrolled);
+  const captured: Request[] = [];
+  boot.wire.carrier = (request, pass) => {
+    captured.push(request.clone());
+    return pass(request);
+  };
+  const { signal } = new AbortController();
+  await boot.controlPlane.session({ signal });
+  const opened = captured.at(-1) ?? assert.fail();
+  const body = { ...await opened.clone().json(), bootId: crypto.randomUUID() };
+  const replayed = await plane.fetch(
+    new Request(opened.url, {
+      method: "POST",
+      headers: opened.headers,
+      body: JSON.stringify(body),
+    }),
+  );
+  assert.equal(replayed.status, 401);
+  assert.match((await replayed.json()).detail, /used before/);
+  const { rows } = await sql<{ bootId: string }>`
+    select boot_id from agent_sessions where agent_id = ${enrolled.identity.agentId}`
+    .execute(database.db);
+  assert.deepEqual(rows, [{ bootId: boot.bootId }]);
+  await Deno.writeTextFile(`${enrolled.state.path}/sequence.json`, '{"sequence": 2000000}');
+  const leaping = await bootByHand(plane, enrolled);
+  await assert.rejects(leaping.controlPlane.session({ signal }), problem("validation"));
+});
+
 Deno.test("a job that cannot be prepared says why and holds up no other", async () => {
   await using scene = await setScene({ devices: 3 });
   const { first, deviceIds: [bare = assert.fail(), damaged = assert.fail()] } = scene;
