@@ -20,8 +20,9 @@ import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
-import { cancelJob } from "../jobs/cancel.ts";
+import { cancelWithin } from "../jobs/cancel.ts";
 import { isSiteVisible } from "../jobs/job_queries.ts";
+import { lockQueue } from "../jobs/lock_queue.ts";
 import type { Scope } from "../permissions/scope.ts";
 import * as store from "./store.ts";
 
@@ -78,13 +79,14 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
   route(app, archiveDevice, async ({ params: { deviceId: id } }, context) => {
     const { siteId, archivedAt } = await readDevice(db, context.scope, id);
     if (archivedAt !== null) throw new ProblemError("conflict", "The device is archived already.");
-    const open = await inTransaction(db, async (tx) => {
+    await inTransaction(db, async (tx) => {
+      await lockQueue(tx, siteId);
+      const open = await store.selectOpenJobs(tx, { siteId, deviceId: id });
+      for (const jobId of open) await cancelWithin(tx, { siteId, jobId });
       await store.updateDevice(tx, id, { archivedAt: sql<Temporal.Instant>`now()` as never });
       const entry = { action: "device.archive", target: { kind: "device", id }, siteId };
       await writeAudit(tx, { ...entry, actor: actorOf(context) });
-      return await store.selectOpenJobs(tx, { siteId, deviceId: id });
     });
-    for (const jobId of open) await cancelJob(db, { siteId, jobId });
   });
 
   route(app, restoreDevice, async ({ params: { deviceId: id } }, context) => {

@@ -1,4 +1,4 @@
-import { type Kysely, sql } from "kysely";
+import { type Kysely, sql, type Transaction } from "kysely";
 import type { JobId, SiteId } from "@rookery/shared/ids.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
@@ -14,13 +14,20 @@ export function cancelJob(
   db: Kysely<Database>,
   job: { siteId: SiteId; jobId: JobId },
 ): Promise<Cancellation> {
-  return inTransaction(db, async (tx) => {
-    for (let look = 0; look < 3; look++) {
-      const { rows: [flagged] } = await sql`
+  return inTransaction(db, (tx) => cancelWithin(tx, job));
+}
+
+/** The same as part of a larger transaction, which must hold no lock that comes later than leases. */
+export async function cancelWithin(
+  tx: Transaction<Database>,
+  job: { siteId: SiteId; jobId: JobId },
+): Promise<Cancellation> {
+  for (let look = 0; look < 3; look++) {
+    const { rows: [flagged] } = await sql`
         update leases set cancel_requested = true
         where site_id = ${job.siteId} and job_id = ${job.jobId} returning 1`.execute(tx);
-      if (flagged) return "requested";
-      const { rows: [ended] } = await sql`
+    if (flagged) return "requested";
+    const { rows: [ended] } = await sql`
         with waiting as (
           delete from ready where site_id = ${job.siteId} and job_id = ${job.jobId} returning *
         ), closed as (
@@ -30,11 +37,10 @@ export function cancelJob(
         insert into done (site_id, job_id, device_id, kind, epoch, outcome)
         select site_id, job_id, device_id, kind, epoch, 'cancelled' from waiting
         returning 1`.execute(tx);
-      if (ended) return "cancelled";
-      const { rows: [over] } = await sql`
+    if (ended) return "cancelled";
+    const { rows: [over] } = await sql`
         select 1 from done where site_id = ${job.siteId} and job_id = ${job.jobId}`.execute(tx);
-      if (over) return "ended";
-    }
-    return "unknown";
-  });
+    if (over) return "ended";
+  }
+  return "unknown";
 }
