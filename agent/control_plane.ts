@@ -1,6 +1,6 @@
 import { call } from "@rookery/shared/client.ts";
 import { openAgentSession, PROTOCOL_VERSION } from "@rookery/shared/api/agent_protocol.ts";
-import { DRIVERS, driverSha256 } from "@rookery/shared/drivers/mod.ts";
+import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { BootId, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
@@ -32,13 +32,10 @@ export interface SessionState {
 
 /** The version, protocol and driver digests of this agent, as it reports them. */
 export async function ownVersions() {
-  const digests = [...DRIVERS.values()].map(async (driver) =>
-    [driver.platform, await driverSha256(driver)] as const
-  );
   return {
     agentVersion: AGENT_VERSION,
     protocolVersion: PROTOCOL_VERSION,
-    drivers: Object.fromEntries(await Promise.all(digests)),
+    drivers: await driverDigests(),
   };
 }
 

@@ -51,6 +51,8 @@ create table ready (
   last_failure text,
   -- Who held `epoch` when the lease was lost without a report: only then may its result still come.
   late_agent_id uuid,
+  -- The failures that the job had before that loss: a late result is judged as if it had come in time.
+  late_fails smallint,
   primary key (site_id, rank, job_id)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 create unique index ready_job on ready (site_id, job_id);
@@ -112,6 +114,7 @@ create table done (
   closed_at timestamptz,
   primary key (site_id, job_id)
 );
+create index done_outcome on done (outcome, job_id desc);
 create index done_dead on done (site_id, device_id, kind) where outcome = 'dead' and closed_at is null;
 
 -- Append only: every attempt that ended, however it ended, and the answer its envelope was given.

@@ -323,6 +323,7 @@ export interface ReadyTable {
   sessionLosses: Generated<number>;
   lastFailure: FailureCode | null;
   lateAgentId: AgentId | null;
+  lateFails: number | null;
 }
 
 export interface LeasesTable {

@@ -96,7 +96,7 @@ async function takeLate(tx: Transaction<Database>, attempt: Attempt): Promise<Ta
     where r.site_id = ${attempt.siteId} and r.job_id = ${attempt.jobId}
       and r.epoch = ${attempt.epoch} and r.late_agent_id = ${attempt.agentId}
       and g.lease_id = ${attempt.leaseId} and g.epoch = r.epoch and g.job_id = r.job_id
-    returning r.device_id, r.kind, r.fails, r.session_losses, r.offset_seconds,
+    returning r.device_id, r.kind, coalesce(r.late_fails, r.fails) as fails, r.session_losses, r.offset_seconds,
       false as cancel_requested, g.granted_at, true as late`.execute(tx);
   return rows[0];
 }

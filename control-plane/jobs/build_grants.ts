@@ -1,5 +1,5 @@
-import type { Kysely } from "kysely";
-import type { AgentId, BootId, ClaimId } from "@rookery/shared/ids.ts";
+import { type Kysely, sql } from "kysely";
+import type { AgentId, BootId, ClaimId, CredentialId } from "@rookery/shared/ids.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { openSecrets, sealForAgent } from "../credentials/vault.ts";
 import { newId } from "../database/new_id.ts";
@@ -20,7 +20,6 @@ export interface GrantsFor {
   readonly bootId: BootId;
   readonly claimId: ClaimId;
   readonly sealJwk: unknown;
-  readonly thumbprint: string;
   readonly issuer: string;
   readonly incarnation: number;
   readonly keyRing: KeyRing;
@@ -39,7 +38,8 @@ export async function buildGrants(
   for (const lease of leases) {
     const detail = details.get(lease.leaseId);
     // Returned or cancelled since it was granted: there is nothing to send.
-    if (detail) grants.push(await buildGrant(db, { lease, detail }, to));
+    const grant = detail && await buildGrant(db, { lease, detail }, to);
+    if (grant) grants.push(grant);
   }
   return grants;
 }
@@ -48,20 +48,32 @@ async function buildGrant(
   db: Kysely<Database>,
   { lease, detail }: { lease: GrantedLease; detail: LeaseDetails },
   to: GrantsFor,
-): Promise<Grant> {
+): Promise<Grant | undefined> {
   if (!detail.credential) return { impossible: "credential_missing", granted: lease };
   const grant = await prepareOrExplain({ lease, detail }, to);
   if ("impossible" in grant) return grant;
-  await db.insertInto("secretDeliveries").values({
-    id: newId(),
-    siteId: lease.siteId,
-    credentialId: detail.credential.id,
-    version: detail.credential.version,
-    agentId: to.agentId,
-    thumbprint: to.thumbprint,
-    leaseId: lease.leaseId,
-  }).execute();
-  return grant;
+  const { id: credentialId, version } = detail.credential;
+  return await recordDelivery(db, { lease, credentialId, version, to }) ? grant : undefined;
+}
+
+/** Written down before it is sent, and only while the lease is held: false after a revocation or a loss. */
+async function recordDelivery(
+  db: Kysely<Database>,
+  { lease, credentialId, version, to }: {
+    lease: GrantedLease;
+    credentialId: CredentialId;
+    version: number;
+    to: GrantsFor;
+  },
+): Promise<boolean> {
+  const { rows } = await sql`
+    insert into secret_deliveries (id, site_id, credential_id, version, agent_id, thumbprint, lease_id)
+    select ${newId()}, l.site_id, ${credentialId}, ${version}::int, a.id, a.thumbprint, l.id
+    from leases l join agents a on a.id = l.agent_id
+    where l.site_id = ${lease.siteId} and l.device_id = ${lease.deviceId}
+      and l.id = ${lease.leaseId} and a.id = ${to.agentId} and a.status = 'active'
+    returning 1`.execute(db);
+  return rows.length > 0;
 }
 
 /** One job that cannot be prepared must neither hold up the others nor come back for ever without counting. */

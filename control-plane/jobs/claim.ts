@@ -56,15 +56,20 @@ export async function claimJobs(
   order: ClaimOrder,
   floors: ClaimFloors,
 ): Promise<GrantedLease[]> {
-  const earlier = await inTransaction(db, (tx) => findClaimed(tx, order));
+  const earlier = await inTransaction(db, async (tx) => {
+    await lockSession(tx, order);
+    return await findClaimed(tx, order);
+  });
   if (earlier.length > 0) return earlier;
   const granted: GrantedLease[] = [];
   for (const siteId of order.siteIds) {
     const wanted = order.wanted - granted.length;
     if (wanted <= 0) break;
-    granted.push(
-      ...await inTransaction(db, (tx) => claimAtSite(tx, { ...order, wanted }, { siteId, floors })),
-    );
+    const site = { siteId, floors };
+    const claimed = await inTransaction(db, (tx) => claimAtSite(tx, { ...order, wanted }, site));
+    // Only now: a floor of grants that were rolled back would hide them.
+    claimed.noteFloor?.();
+    granted.push(...claimed.leases);
   }
   return granted;
 }
@@ -80,41 +85,58 @@ async function lockSession(tx: Transaction<Database>, order: ClaimOrder): Promis
   return rows[0].capacity;
 }
 
-async function findClaimed(tx: Transaction<Database>, order: ClaimOrder) {
-  await lockSession(tx, order);
+async function findClaimed(
+  tx: Transaction<Database>,
+  { agentId, claimId }: ClaimOrder,
+): Promise<GrantedLease[]> {
   const { rows } = await sql<GrantedLease>`
     select site_id, device_id, job_id, id as lease_id, kind, epoch,
       greatest(1, extract(epoch from deadline_at - clock_timestamp()))::int as deadline_seconds
-    from leases where agent_id = ${order.agentId} and claim_id = ${order.claimId}`.execute(tx);
+    from leases where agent_id = ${agentId} and claim_id = ${claimId}`.execute(tx);
   return rows;
+}
+
+interface ClaimedAtSite {
+  readonly leases: readonly GrantedLease[];
+  readonly noteFloor?: () => void;
 }
 
 async function claimAtSite(
   tx: Transaction<Database>,
   order: ClaimOrder,
-  site: { siteId: SiteId; floors: ClaimFloors },
-): Promise<GrantedLease[]> {
+  { siteId, floors }: { siteId: SiteId; floors: ClaimFloors },
+): Promise<ClaimedAtSite> {
   const capacity = await lockSession(tx, order);
-  const { rows } = await sql<{ maxLive: number; queueVersion: number }>`
+  // The same claim may have come twice at once; the other one held the session until now.
+  const earlier = (await findClaimed(tx, order)).filter((lease) => lease.siteId === siteId);
+  if (earlier.length > 0) return { leases: earlier };
+  const { rows: [site] } = await sql<{ maxLive: number; queueVersion: number }>`
     select max_live, queue_version from sites
-    where id = ${site.siteId} and not paused for no key update`.execute(tx);
-  const locked = rows[0];
-  if (!locked) return [];
-  const free = await countFree(tx, order, {
-    siteId: site.siteId,
-    maxLive: locked.maxLive,
-    capacity,
-  });
-  if (free <= 0) return [];
-  const floor = site.floors.get(site.siteId, locked.queueVersion);
-  const leases = await grant(tx, order, { siteId: site.siteId, free, floor });
-  const last = leases.at(-1);
-  site.floors.note(
-    site.siteId,
-    locked.queueVersion,
-    last && { rank: last.floorRank, jobId: last.jobId },
-  );
-  return leases.map(({ floorRank: _, ...lease }) => lease);
+    where id = ${siteId} and not paused for no key update`.execute(tx);
+  if (!site) return { leases: [] };
+  const free = await countFree(tx, order, { siteId, maxLive: site.maxLive, capacity });
+  if (free <= 0) return { leases: [] };
+  const owner = { siteId, platforms: order.platforms };
+  const floor = floors.get(owner, site.queueVersion);
+  const { leases, last } = await fill(tx, order, { siteId, free, floor });
+  return { leases, noteFloor: () => floors.note(owner, site.queueVersion, last) };
+}
+
+/** Grants from the floor on and, where that fills no claim, once more from the head: a hint hides nothing. */
+async function fill(
+  tx: Transaction<Database>,
+  order: ClaimOrder,
+  site: { siteId: SiteId; free: number; floor: FloorKey | undefined },
+): Promise<{ leases: GrantedLease[]; last: FloorKey | undefined }> {
+  const found = await grant(tx, order, site);
+  const left = site.free - found.length;
+  const more = site.floor && left > 0
+    ? await grant(tx, order, { ...site, free: left, floor: undefined })
+    : [];
+  const leases = [...found, ...more].map(({ floorRank: _, ...lease }) => lease);
+  const end = more.at(-1) ?? found.at(-1);
+  const isFilled = leases.length === site.free;
+  return { leases, last: isFilled && end ? { rank: end.floorRank, jobId: end.jobId } : undefined };
 }
 
 /** Counts in a statement of its own, after the locks: only then does its snapshot see every other grant. */

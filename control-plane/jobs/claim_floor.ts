@@ -15,28 +15,40 @@ interface Floor {
   readonly claims: number;
 }
 
+/** Whose floor: agents that run other platforms skip other jobs, so each set of platforms has its own. */
+export interface FloorOwner {
+  readonly siteId: SiteId;
+  readonly platforms: readonly string[];
+}
+
 /**
  * Where in each site's queue to start reading. When an old transaction keeps deleted rows alive, a claim
  * from the head walks over all of them (measured: 498 buffers instead of 4). Only a hint: it is dropped when
- * work was put before it (`queueVersion`), when a claim comes back empty, and every 200 claims.
+ * work was put before it (`queueVersion`), when a claim is not filled, and every 200 claims.
  */
 export class ClaimFloors {
-  readonly #floors = new Map<SiteId, Floor>();
+  readonly #floors = new Map<string, Floor>();
 
-  get(siteId: SiteId, queueVersion: number): FloorKey | undefined {
-    const floor = this.#floors.get(siteId);
+  get(owner: FloorOwner, queueVersion: number): FloorKey | undefined {
+    const name = nameOf(owner);
+    const floor = this.#floors.get(name);
     if (!floor) return undefined;
     if (floor.queueVersion !== queueVersion || floor.claims >= CLAIMS_PER_FLOOR) {
-      this.#floors.delete(siteId);
+      this.#floors.delete(name);
       return undefined;
     }
     return floor.key;
   }
 
-  /** Notes what a claim took last; undefined when it came back empty. */
-  note(siteId: SiteId, queueVersion: number, key: FloorKey | undefined): void {
-    if (!key) return void this.#floors.delete(siteId);
-    const claims = (this.#floors.get(siteId)?.claims ?? 0) + 1;
-    this.#floors.set(siteId, { key, queueVersion, claims });
+  /** Notes what a committed claim took last; undefined when it took all that there was. */
+  note(owner: FloorOwner, queueVersion: number, key: FloorKey | undefined): void {
+    const name = nameOf(owner);
+    if (!key) return void this.#floors.delete(name);
+    const claims = (this.#floors.get(name)?.claims ?? 0) + 1;
+    this.#floors.set(name, { key, queueVersion, claims });
   }
+}
+
+function nameOf({ siteId, platforms }: FloorOwner): string {
+  return [siteId, ...platforms.toSorted()].join();
 }

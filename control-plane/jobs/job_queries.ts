@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import type { Hold, JobState, JobUrgency } from "@rookery/shared/api/jobs.ts";
+import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { AgentId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
@@ -43,34 +44,45 @@ export async function selectJobs(
   selection: JobSelection,
 ): Promise<JobRow[]> {
   const { before, jobId, siteId, deviceId, state } = selection;
+  const hold = holdOf(await driverDigests());
   const { rows } = await sql<JobRow>`
-    select * from (
-      select j.id, j.site_id, j.device_id, j.kind, j.payload, j.priority, j.urgency, j.created_at,
-        coalesce(r.due_at, j.due_at) as due_at, d.ended_at,
-        case when d.job_id is not null then d.outcome when l.job_id is not null then 'leased'
-          when r.due_at > now() then 'scheduled' else 'available' end as state,
-        coalesce(d.epoch, l.epoch, r.epoch, 0) as attempts,
-        coalesce(d.agent_id, l.agent_id) as agent_id,
-        coalesce(l.cancel_requested, false) as cancel_requested,
-        coalesce(d.failure_code, l.last_failure, r.last_failure) as failure_code,
-        d.failure_detail,
-        case when r.job_id is not null and r.due_at <= now() then ${holdOf()} end as hold
-      from jobs j
-      left join ready r on r.site_id = j.site_id and r.job_id = j.id
-      left join leases l on l.site_id = j.site_id and l.job_id = j.id
-      left join done d on d.site_id = j.site_id and d.job_id = j.id
-      where ${isVisible("j.site_id", selection.scope)}
-        ${jobId === undefined ? sql`` : sql`and j.id = ${jobId}`}
-        ${before === undefined ? sql`` : sql`and j.id < ${before}`}
-        ${siteId === undefined ? sql`` : sql`and j.site_id = ${siteId}`}
-        ${deviceId === undefined ? sql`` : sql`and j.device_id = ${deviceId}`}
-    ) job ${state === undefined ? sql`` : sql`where state = ${state}`}
-    order by id desc limit ${selection.limit}`.execute(db);
+    select j.id, j.site_id, j.device_id, j.kind, j.payload, j.priority, j.urgency, j.created_at,
+      coalesce(r.due_at, j.due_at) as due_at, d.ended_at,
+      case when d.job_id is not null then d.outcome when l.job_id is not null then 'leased'
+        when r.due_at > now() then 'scheduled' else 'available' end as state,
+      coalesce(d.epoch, l.epoch, r.epoch, 0) as attempts,
+      coalesce(d.agent_id, l.agent_id) as agent_id,
+      coalesce(l.cancel_requested, false) as cancel_requested,
+      coalesce(d.failure_code, l.last_failure, r.last_failure) as failure_code,
+      d.failure_detail,
+      case when r.job_id is not null and r.due_at <= now() then ${hold} end as hold
+    from jobs j ${placesOf(state)}
+    where ${isVisible("j.site_id", selection.scope)}
+      ${jobId === undefined ? sql`` : sql`and j.id = ${jobId}`}
+      ${before === undefined ? sql`` : sql`and j.id < ${before}`}
+      ${siteId === undefined ? sql`` : sql`and j.site_id = ${siteId}`}
+      ${deviceId === undefined ? sql`` : sql`and j.device_id = ${deviceId}`}
+    order by j.id desc limit ${selection.limit}`.execute(db);
   return rows;
 }
 
+/** The places of jobs; where a state is asked for, the query starts from its place and never reads all of history. */
+function placesOf(state: JobState | undefined) {
+  const isWaiting = state === "available" || state === "scheduled";
+  const isEnded = state !== undefined && !isWaiting && state !== "leased";
+  const due = sql.raw(state === "available" ? "<=" : ">");
+  return sql`
+    ${isWaiting ? sql`join` : sql`left join`} ready r on r.site_id = j.site_id and r.job_id = j.id
+      ${isWaiting ? sql`and r.due_at ${due} now()` : sql``}
+    ${state === "leased" ? sql`join` : sql`left join`} leases l
+      on l.site_id = j.site_id and l.job_id = j.id
+    ${isEnded ? sql`join` : sql`left join`} done d on d.site_id = j.site_id and d.job_id = j.id
+      ${isEnded ? sql`and d.outcome = ${state}` : sql``}`;
+}
+
 /** What keeps a due job waiting, the strongest reason first; null when it is merely not its turn yet. */
-function holdOf() {
+function holdOf(digests: Readonly<Record<string, string>>) {
+  const ours = sql`${JSON.stringify(digests)}::text::jsonb`;
   return sql`(select case
     when s.paused then 'site_paused'
     when exists (select 1 from leases b where b.site_id = j.site_id and b.device_id = j.device_id)
@@ -81,7 +93,8 @@ function holdOf() {
     when not exists (select 1 from agent_sites x join agents a on a.id = x.agent_id
       join agent_sessions e on e.agent_id = a.id
       join devices v on v.id = j.device_id
-      where x.site_id = j.site_id and e.expires_at > now() and a.drivers ? v.platform)
+      where x.site_id = j.site_id and e.expires_at > now()
+        and a.drivers ->> v.platform = ${ours} ->> v.platform)
       then 'platform_unsupported'
     when not exists (select 1 from agent_sites x join agent_sessions e on e.agent_id = x.agent_id
       where x.site_id = j.site_id and e.expires_at > now() and e.capacity >

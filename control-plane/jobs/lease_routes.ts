@@ -43,8 +43,8 @@ export function mountLeases(app: App, services: AgentServices): void {
       drivers: agent.drivers,
     };
     const leases = await overSession(() => waitForLeases(services, order, signal));
-    const { sealJwk, thumbprint } = agent;
-    const grants = await buildGrants(db, leases, { ...services, ...order, sealJwk, thumbprint });
+    const to = { ...services, ...order, sealJwk: agent.sealJwk };
+    const grants = await buildGrants(db, leases, to);
     return { leases: await settleUnrunnable(services, caller.agentId, grants) };
   });
 

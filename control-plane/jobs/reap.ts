@@ -68,18 +68,19 @@ async function reapLostSessions(db: Kysely<Database>): Promise<number> {
 /** A negative offset counts only once a job is due: until then it would stand at the head of the index. */
 async function promoteDue(db: Kysely<Database>): Promise<number> {
   return await inTransaction(db, async (tx) => {
-    const due = sql`offset_seconds < 0 and rank = due_at and due_at <= clock_timestamp()`;
-    const { numAffectedRows: sites } = await sql`
+    // now() is the same in both statements: what falls due between them waits for the next round.
+    const due = sql`offset_seconds < 0 and rank = due_at and due_at <= now()`;
+    const { rows: sites } = await sql<{ id: SiteId }>`
       with held as (
         select s.id from sites s where s.id in (select site_id from ready where ${due})
         order by s.id for no key update
       )
       update sites s set queue_version = queue_version + 1 from held h
-      where s.id = h.id`.execute(tx);
-    if (!sites) return 0;
+      where s.id = h.id returning s.id`.execute(tx);
+    if (sites.length === 0) return 0;
     const { numAffectedRows } = await sql`
       update ready set rank = due_at + make_interval(secs => offset_seconds)
-      where ${due}`.execute(tx);
+      where site_id = any(${sites.map(({ id }) => id)}::uuid[]) and ${due}`.execute(tx);
     return Number(numAffectedRows ?? 0n);
   });
 }
@@ -125,7 +126,8 @@ export async function releaseLease(
 ): Promise<boolean> {
   const returned = await returnLeases(
     tx,
-    sql`l.site_id = ${lease.siteId} and l.id = ${lease.leaseId} and l.agent_id = ${lease.agentId}`,
+    sql`l.site_id = ${lease.siteId} and l.id = ${lease.leaseId} and l.agent_id = ${lease.agentId}
+      and not l.running`,
     { attempt: "released", code: "session_lost", cost: "none" },
   );
   return returned > 0;

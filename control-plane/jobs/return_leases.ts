@@ -1,6 +1,6 @@
 import { type RawBuilder, sql, type Transaction } from "kysely";
-import { RETRY_POLICIES } from "@rookery/shared/jobs/failure.ts";
-import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
+import { type FailureCode, failureSentence, RETRY_POLICIES } from "@rookery/shared/jobs/failure.ts";
+import { type BackupAttempt, recordFailedBackup } from "../backups/record_backup.ts";
 import type { Database } from "../database/schema.ts";
 
 /** Lost sessions that a job survives without their counting as failures: WAN blips are nobody's fault. */
@@ -27,7 +27,7 @@ export async function returnLeases(
 ): Promise<number> {
   if (!await lockSites(tx, which)) return 0;
   const policy = RETRY_POLICIES.session;
-  const { rows } = await sql<{ returned: number }>`
+  const { rows } = await sql<ReturnedLease>`
     with picked as (
       select l.site_id, l.device_id from leases l where ${which}
       order by l.site_id, l.device_id for update
@@ -44,12 +44,12 @@ export async function returnLeases(
       from counted c
     ), waiting as (
       insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch,
-        fails, session_losses, last_failure, late_agent_id)
+        fails, session_losses, last_failure, late_agent_id, late_fails)
       select site_id,
         case when next_due > clock_timestamp()
           then next_due + make_interval(secs => greatest(offset_seconds, 0)) else rank end,
         job_id, device_id, kind, next_due, offset_seconds, epoch, failures, losses,
-        ${reason.cost === "none" ? sql`last_failure` : sql`${reason.code}::text`}, agent_id
+        ${reason.cost === "none" ? sql`last_failure` : sql`${reason.code}::text`}, agent_id, fails
       from verdict where outcome is null
     ), ended as (
       insert into done (site_id, job_id, device_id, kind, epoch, agent_id, outcome, failure_code)
@@ -66,8 +66,24 @@ export async function returnLeases(
         ${reason.attempt}::text, ${reason.code}::text, granted_at
       from verdict
     )
-    select count(*)::int as returned from verdict`.execute(tx);
-  return rows[0]?.returned ?? 0;
+    select site_id, device_id, job_id, epoch, agent_id, outcome from verdict
+    order by device_id`.execute(tx);
+  for (const { outcome, ...lease } of rows) {
+    if (outcome === "dead") await recordDeath(tx, lease, reason.code);
+  }
+  return rows.length;
+}
+
+type Lease = Pick<BackupAttempt, "siteId" | "deviceId" | "jobId" | "epoch" | "agentId">;
+
+interface ReturnedLease extends Lease {
+  readonly outcome: "cancelled" | "dead" | null;
+}
+
+/** A device whose agent is lost again and again has failed, although nobody reports it. */
+async function recordDeath(tx: Transaction<Database>, lease: Lease, code: FailureCode) {
+  const attempt = { ...lease, durationMs: 0, late: false };
+  await recordFailedBackup(tx, { attempt, failure: { code, detail: failureSentence(code) } });
 }
 
 /**

@@ -57,9 +57,10 @@ export function mountJobs(
   });
 
   route(app, cancelJobEndpoint, async ({ params: { jobId } }, context) => {
-    const { siteId, state } = await readJob(db, context.scope, jobId);
+    const { siteId } = await readJob(db, context.scope, jobId);
     const result = await cancelJob(db, { siteId, jobId });
     if (result === "ended" || result === "unknown") {
+      const { state } = await readJob(db, context.scope, jobId);
       throw new ProblemError("conflict", `The job has ended already: ${state}.`);
     }
     const target = { kind: "job", id: jobId };
@@ -86,9 +87,7 @@ export function mountJobs(
       await writeAudit(tx, { actor: actorOf(context), action: "job.requeue", target, siteId });
       return enqueued;
     });
-    if (!again) {
-      throw new ProblemError("conflict", "The job's device has a job of its own running.");
-    }
+    if (!again) throw new Error("Cannot requeue: the order was answered with no job");
     wakeups.notify(siteId);
     return again;
   });

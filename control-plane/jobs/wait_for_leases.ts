@@ -1,5 +1,5 @@
 import type { AgentId, BootId, ClaimId, SiteId } from "@rookery/shared/ids.ts";
-import { DRIVERS, driverSha256 } from "@rookery/shared/drivers/mod.ts";
+import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { AgentServices } from "../agents/services.ts";
 import { claimJobs, type GrantedLease } from "./claim.ts";
 
@@ -25,24 +25,24 @@ export async function waitForLeases(
 ): Promise<GrantedLease[]> {
   const platforms = await runnablePlatforms(claim.drivers);
   const until = performance.now() + claim.waitSeconds * 1_000;
-  for (;;) {
+  // Nobody hears what an abandoned claim is granted.
+  while (!signal.aborted) {
     const order = { ...claim, siteIds: shuffled(claim.siteIds), platforms };
     const leases = await claimJobs(db, order, floors);
     const left = until - performance.now();
-    if (leases.length > 0 || left <= 0 || signal.aborted || wakeups.closed) return leases;
+    if (leases.length > 0 || left <= 0 || wakeups.closed) return leases;
     const ms = Math.min(left, LOOK_AGAIN_MS * (0.5 + Math.random()));
     await wakeups.wait(claim.siteIds, { ms, signal });
   }
+  return [];
 }
 
 /** An agent is granted only what it has the very driver of. */
 async function runnablePlatforms(drivers: unknown): Promise<string[]> {
   const reported = drivers as Readonly<Record<string, string>>;
-  const ours = [...DRIVERS.values()].map(async (driver) => ({
-    platform: driver.platform,
-    same: reported[driver.platform] === await driverSha256(driver),
-  }));
-  return (await Promise.all(ours)).filter(({ same }) => same).map(({ platform }) => platform);
+  return Object.entries(await driverDigests())
+    .filter(([platform, digest]) => reported[platform] === digest)
+    .map(([platform]) => platform);
 }
 
 /** So that an agent of many sites does not always drain the first one first. */

@@ -21,6 +21,14 @@ export function driverSha256(driver: Driver): Promise<Sha256> {
   return digestOf(driver);
 }
 
+/** The digest of every driver that ships, by platform. */
+export async function driverDigests(): Promise<Readonly<Record<string, Sha256>>> {
+  const digests = [...DRIVERS.values()].map(async (driver) =>
+    [driver.platform, await driverSha256(driver)] as const
+  );
+  return Object.fromEntries(await Promise.all(digests));
+}
+
 /** The captures of these names in the driver's order; no names mean all. An unknown name is a RangeError. */
 export function capturesOf(driver: Driver, names: readonly string[]): readonly Capture[] {
   const unknown = names.find((name) => !driver.captures.some((capture) => capture.name === name));

@@ -117,7 +117,10 @@ export interface RetryPolicy {
   readonly capSeconds: number;
 }
 
-/** Retries by failure class (DESIGN section 5): a refused credential is never tried twice. */
+/**
+ * Retries by failure class (DESIGN section 5): a refused credential is never tried twice. A job has one count of its
+ * failures: one that failed in different ways gets no more attempts than the class of its last failure allows.
+ */
 export const RETRY_POLICIES: Record<FailureClass, RetryPolicy> = {
   transport: { attempts: 5, backoff: "exponential", baseSeconds: 30, capSeconds: 1_800 },
   busy: { attempts: 5, backoff: "fixed", baseSeconds: 60, capSeconds: 90 },

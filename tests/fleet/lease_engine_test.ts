@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { sql } from "kysely";
 import type { ClaimId, LeaseId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
-import { acceptResult, type Verdict } from "../../control-plane/jobs/accept.ts";
 import { cancelJob } from "../../control-plane/jobs/cancel.ts";
 import { type GrantedLease, SessionLostError } from "../../control-plane/jobs/claim.ts";
 import { recordHeartbeat } from "../../control-plane/jobs/heartbeat.ts";
@@ -12,34 +11,21 @@ import { inTransaction } from "../../control-plane/database/transaction.ts";
 import { testDatabase } from "../support/database.ts";
 import {
   age,
-  attemptOf,
+  COMPLETED,
   enqueue,
+  failed,
+  grantOne,
   makeAgent,
   makeSite,
   placeOf,
   type QueueAgent,
+  settle,
 } from "../support/queue.ts";
 
 const database = testDatabase({ poolSize: 12 });
 
-const COMPLETED: Verdict = { status: "completed", report: {} };
-
-function failed(code: "unreachable" | "auth_rejected" | "device_busy"): Verdict {
-  return { status: "failed", failure: { code, detail: "as ordered" } };
-}
-
 function accept(agent: QueueAgent, lease: GrantedLease, verdict = COMPLETED, sha256 = "a") {
-  return inTransaction(database.db, (tx) =>
-    acceptResult(tx, attemptOf(agent, lease), {
-      verdict,
-      envelope: { sha256: `${sha256}-${lease.leaseId}`, durationMs: 5 },
-    }));
-}
-
-async function grantOne(agent: QueueAgent): Promise<GrantedLease> {
-  const [lease] = await agent.claim(1);
-  assert.ok(lease, "nothing was granted");
-  return lease;
+  return settle(database.db, { agent, lease, verdict, sha256 });
 }
 
 Deno.test("claimJobs() grants one lease per job, and the job is in one place only", async () => {

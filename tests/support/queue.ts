@@ -9,6 +9,8 @@ import type {
   LeaseId,
   SiteId,
 } from "@rookery/shared/ids.ts";
+import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
+import { acceptResult, type Verdict } from "../../control-plane/jobs/accept.ts";
 import { ClaimFloors } from "../../control-plane/jobs/claim_floor.ts";
 import { claimJobs, type GrantedLease } from "../../control-plane/jobs/claim.ts";
 import { type EnqueuedJob, enqueueJobs } from "../../control-plane/jobs/enqueue.ts";
@@ -116,6 +118,32 @@ export async function placeOf(db: Kysely<Database>, jobId: JobId) {
     union all select 'done', epoch, null, outcome, null from done where job_id = ${jobId}`
     .execute(db);
   return rows;
+}
+
+export const COMPLETED: Verdict = { status: "completed", report: {} };
+
+export function failed(code: FailureCode): Verdict {
+  return { status: "failed", failure: { code, detail: "as ordered" } };
+}
+
+/** Claims the next job; fails when there is none. */
+export async function grantOne(agent: QueueAgent): Promise<GrantedLease> {
+  const [lease] = await agent.claim(1);
+  if (!lease) throw new Error("Nothing was granted");
+  return lease;
+}
+
+/** Settles an attempt, as its agent's report would. */
+export function settle(
+  db: Kysely<Database>,
+  end: { agent: QueueAgent; lease: GrantedLease; verdict: Verdict; sha256: string },
+) {
+  const { agent, lease, verdict } = end;
+  const envelope = { sha256: `${end.sha256}-${lease.leaseId}`, durationMs: 5 };
+  return inTransaction(
+    db,
+    (tx) => acceptResult(tx, attemptOf(agent, lease), { verdict, envelope }),
+  );
 }
 
 /** The attempt that a granted lease stands for. */
