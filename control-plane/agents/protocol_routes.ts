@@ -20,7 +20,7 @@ import {
 } from "./enrolment.ts";
 import { heartbeatSeconds, openSession } from "./open_session.ts";
 import type { AgentServices } from "./services.ts";
-import { countSessions, findAgent, setCapacity, siteIdsOf } from "./store.ts";
+import { findAgent, setCapacity, siteIdsOf } from "./store.ts";
 
 /** How agents join, open their sessions and leave; what they do in between is in `jobs/lease_routes.ts`. */
 export function mountAgentProtocol(app: App, services: AgentServices): void {
@@ -52,7 +52,7 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
       ...session,
       accessToken: await signAccessToken(keyRing, services.issuer, token),
       expiresInSeconds: ACCESS_TOKEN_SECONDS,
-      heartbeatSeconds: heartbeatSeconds(session.ttlSeconds, await countSessions(db)),
+      heartbeatSeconds: heartbeatSeconds(session.ttlSeconds, await services.sessionCount.get()),
       incarnation: services.incarnation,
     };
   });

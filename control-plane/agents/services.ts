@@ -2,11 +2,13 @@ import type { ClaimFloors } from "../jobs/claim_floor.ts";
 import type { Log } from "../http/log.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
 import type { AgentAuthentication } from "./authenticate_agent.ts";
+import type { SessionCount } from "./session_count.ts";
 
 /** What the calls of agents need: one set per process. */
 export interface AgentServices extends AgentAuthentication {
   readonly incarnation: number;
   readonly wakeups: Wakeups;
   readonly floors: ClaimFloors;
+  readonly sessionCount: SessionCount;
   readonly log: Log;
 }

@@ -12,7 +12,7 @@ import { failureSentence } from "@rookery/shared/jobs/failure.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { heartbeatSeconds } from "../agents/open_session.ts";
 import type { AgentServices } from "../agents/services.ts";
-import { countSessions, findAgent, siteIdsOf } from "../agents/store.ts";
+import { findAgent, siteIdsOf } from "../agents/store.ts";
 import * as blobs from "../backups/blob_store.ts";
 import { receiveBody } from "../backups/receive_body.ts";
 import type { Database } from "../database/schema.ts";
@@ -51,7 +51,7 @@ export function mountLeases(app: App, services: AgentServices): void {
   route(app, sendHeartbeat, async ({ body }, { caller }) => {
     const beat = { ...body, agentId: caller.agentId };
     const reply = await overSession(() => recordHeartbeat(db, beat));
-    const agents = await countSessions(db);
+    const agents = await services.sessionCount.get();
     return {
       ...reply,
       cancel: [...reply.cancel],
