@@ -64,6 +64,8 @@ function requestFor(
   return new Request(urlFor(base, endpoint, input), {
     method: endpoint.method,
     headers,
+    // Nothing of ours redirects: who does wants tokens, configurations or requests to go elsewhere.
+    redirect: "error",
     ...(body === undefined ? {} : { body }),
     ...(options.signal ? { signal: options.signal } : {}),
   });
@@ -146,11 +148,27 @@ function problemOfHead(endpoint: AnyEndpoint, response: Response): ProblemError 
   return type.success ? new ProblemError(type.data, PROBLEMS[type.data][1]) : undefined;
 }
 
+/** No reply of ours comes near: who sends more wants the caller's memory. */
+const MAX_JSON_CHARACTERS = 32 * 1024 * 1024;
+
 async function readJson(response: Response): Promise<unknown> {
-  const text = await response.text();
+  const text = await readText(response);
   try {
     return JSON.parse(text);
   } catch {
     return undefined;
   }
+}
+
+async function readText({ body, status }: Response): Promise<string> {
+  const pieces: string[] = [];
+  let length = 0;
+  for await (const piece of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    length += piece.length;
+    if (length > MAX_JSON_CHARACTERS) {
+      throw new UnexpectedReplyError("Cannot take a reply of more than 32 MB", { status });
+    }
+    pieces.push(piece);
+  }
+  return pieces.join("");
 }

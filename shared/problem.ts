@@ -48,6 +48,7 @@ export const PROBLEMS = {
     "Use the newest link that the control plane printed; it lives one hour.",
   ],
   "too-large": [413, "Too large", "Send less."],
+  "too-slow": [408, "Too slow", "Send the request again, faster."],
   "too-many-requests": [429, "Too many requests", "Try again after the time in Retry-After."],
   "unsupported-media-type": [
     415,

@@ -69,7 +69,7 @@ async function readBefore(
   const abort = () => reject(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
   const timer = setTimeout(
-    () => reject(new ProblemError("malformed", "The body came too slowly.")),
+    () => reject(new ProblemError("too-slow", "The body came too slowly.")),
     Math.max(0, untilMs - performance.now()),
   );
   try {
