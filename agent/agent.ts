@@ -5,6 +5,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { ControlPlane, isDismissal, type Send } from "./control_plane.ts";
 import { privateKey } from "./enroll.ts";
 import { Fence } from "./fence.ts";
+import { makeSend } from "./http.ts";
 import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "./heartbeat.ts";
 import { runLeaseLoop } from "./lease_loop.ts";
 import { compilePolicy } from "./local_policy.ts";
@@ -44,7 +45,7 @@ export class Agent {
 
   static async start(options: AgentOptions): Promise<Agent> {
     const boot = await makeBoot(options);
-    return new Agent((signals) => live(boot, signals));
+    return new Agent((signals) => live(boot, signals).finally(() => boot.controlPlane.close()));
   }
 
   /** Takes no more work; safe to call again. */
@@ -79,7 +80,7 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
   const controlPlane = new ControlPlane({
     base: identity.controlPlaneUrl,
     key: { privateKey: signKey, publicJwk },
-    send: options.send ?? fetch,
+    send: options.send ?? makeSend(),
     boot: { bootId, sequence: await state.nextSequence(), capacity: settings.capacity },
     clock,
     onSession: (session) => fence.renew(session.openedAtMs, session.ttlSeconds),

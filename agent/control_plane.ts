@@ -10,6 +10,8 @@ import { AGENT_VERSION } from "./version.ts";
 
 /** A token is renewed when this much of its life is over. */
 const RENEW_SHARE = 0.8;
+/** A heartbeat must not wait longer for a session than for its own answer. */
+const OPENING_MS = 10_000;
 
 export type Send = (request: Request) => Promise<Response>;
 
@@ -102,6 +104,7 @@ export class ControlPlane {
   readonly #onSession: (session: SessionState) => void;
   #session: SessionState | undefined;
   #opening: Promise<SessionState> | undefined;
+  readonly #closing = new AbortController();
 
   constructor(options: {
     base: string;
@@ -137,14 +140,28 @@ export class ControlPlane {
     return await this.#callWith(fresh.accessToken, endpoint, input, options);
   }
 
-  /** The session in force, opened or renewed when need be; one opening serves all who wait for it. */
-  async session(options: { signal: AbortSignal }): Promise<SessionState> {
+  /**
+   * The session in force, opened or renewed when need be. One opening, with a limit of its own, serves all who wait
+   * for it, each for as long as its own signal lets it.
+   */
+  async session({ signal }: { signal: AbortSignal }): Promise<SessionState> {
     if (this.#session && this.#clock.now() < this.#session.renewAtMs) return this.#session;
-    this.#opening ??= this.#open(options).finally(() => this.#opening = undefined);
-    return await this.#opening;
+    if (!this.#opening) {
+      const opening = this.#open().finally(() => this.#opening = undefined);
+      // All who waited may have gone when it fails; the next one opens anew.
+      opening.catch(() => {});
+      this.#opening = opening;
+    }
+    return await orAborted(this.#opening, signal);
   }
 
-  async #open({ signal }: { signal: AbortSignal }): Promise<SessionState> {
+  /** Gives up what is still on its way; the agent ends. */
+  close(): void {
+    this.#closing.abort(new Error("The agent ends"));
+  }
+
+  async #open(): Promise<SessionState> {
+    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(OPENING_MS)]);
     const { bootId, sequence, capacity } = this.#boot;
     const openedAtMs = this.#clock.now();
     const reply = await call(
@@ -176,5 +193,18 @@ export class ControlPlane {
       input,
       { signal },
     );
+  }
+}
+
+/** The promise's value, or the signal's reason, whichever comes first. */
+async function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }

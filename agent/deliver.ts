@@ -1,13 +1,15 @@
 import { hasBlob, putBlob, reportResult } from "@rookery/shared/api/agent_protocol.ts";
 import type { LeaseId, Sha256 } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import { type Clock, jitteredMs } from "./clock.ts";
 import type { ControlPlane } from "./control_plane.ts";
 import type { Upload } from "./jobs/mod.ts";
 import { errorText, type Log } from "./log.ts";
 
 const RETRY = { baseMs: 1_000, capMs: 30_000 };
-const REQUEST_TIMEOUT_MS = 120_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+/** The slowest line that the control plane has patience with. */
+const MIN_BYTES_PER_SECOND = 2_048;
 /** A result is kept in memory and tried for this long; it is welcome late while nobody else ran the job. */
 const GIVE_UP_MS = 3_600_000;
 
@@ -45,16 +47,19 @@ export async function deliver(delivery: Delivery, by: Deliverer): Promise<void> 
 }
 
 async function deliverOnce({ leaseId, result, uploads }: Delivery, by: Deliverer): Promise<void> {
-  const signal = AbortSignal.any([by.stopSignal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+  const within = (bytes: number) => {
+    const ms = REQUEST_TIMEOUT_MS + bytes / MIN_BYTES_PER_SECOND * 1_000;
+    return AbortSignal.any([by.stopSignal, AbortSignal.timeout(ms)]);
+  };
   for (const { sha256, bytes } of uploads) {
     const params = { leaseId, sha256: sha256 as Sha256 };
-    if (await alreadyThere(params, by, signal)) continue;
-    await by.controlPlane.call(putBlob, { params, body: bytes }, { signal });
+    if (await alreadyThere(params, by, within(0))) continue;
+    await by.controlPlane.call(putBlob, { params, body: bytes }, { signal: within(bytes.length) });
   }
   const reply = await by.controlPlane.call(
     reportResult,
     { params: { leaseId }, body: { result } },
-    { signal },
+    { signal: within(result.length) },
   );
   by.log("info", "result_delivered", { lease: leaseId, ...reply });
 }
@@ -74,9 +79,17 @@ async function alreadyThere(
   }
 }
 
-/** Answers that no repetition changes. */
+/** Answers that no repetition changes. A proven backup is not thrown away for any other. */
+const FINAL: readonly ProblemType[] = [
+  "agent-locked",
+  "agent-revoked",
+  "agent-too-old",
+  "lease-superseded",
+  "lease-unknown",
+  "too-large",
+  "validation",
+];
+
 function isFinal(error: unknown): boolean {
-  return error instanceof ProblemError && error.status >= 400 && error.status < 500 &&
-    error.type !== "too-many-requests" && error.type !== "session-required" &&
-    error.type !== "invalid-proof";
+  return error instanceof ProblemError && FINAL.includes(error.type);
 }

@@ -1,7 +1,7 @@
 import { sendHeartbeat } from "@rookery/shared/api/agent_protocol.ts";
 import type { BootId } from "@rookery/shared/ids.ts";
 import type { ProblemError } from "@rookery/shared/problem.ts";
-import { type Clock, jitteredMs } from "./clock.ts";
+import { boundedMs, type Clock, jitteredMs } from "./clock.ts";
 import { type ControlPlane, isDismissal } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import { errorText, type Log } from "./log.ts";
@@ -10,6 +10,8 @@ import type { RunningLeases } from "./running_leases.ts";
 
 const RETRY = { baseMs: 500, capMs: 5_000 };
 const REQUEST_TIMEOUT_MS = 10_000;
+/** What the control plane may ask for, whoever answers in its place. */
+const HEARTBEAT_SECONDS = { min: 1, max: 300 };
 /** How often the fence is looked at while heartbeats fail. */
 const FENCE_CHECK_MS = 250;
 
@@ -46,9 +48,9 @@ export async function runHeartbeat(options: HeartbeatOptions, kick: HeartbeatKic
   while (!signal.aborted) {
     const kicked = kick.wait();
     try {
-      const seconds = await beat(options);
+      const nextMs = await beat(options);
       failures = 0;
-      await pause(kicked, seconds * 1_000, options);
+      await pause(kicked, nextMs, options);
     } catch (error) {
       if (signal.aborted) return;
       if (isDismissal(error)) return options.onDismissal(error);
@@ -58,7 +60,7 @@ export async function runHeartbeat(options: HeartbeatOptions, kick: HeartbeatKic
   }
 }
 
-/** Sends one heartbeat; returns after how many seconds the next is due. */
+/** Sends one heartbeat; returns after how many milliseconds the next is due. */
 async function beat(options: HeartbeatOptions): Promise<number> {
   const { controlPlane, bootId, leases, fence, clock } = options;
   const leaseIds = leases.ids();
@@ -68,7 +70,8 @@ async function beat(options: HeartbeatOptions): Promise<number> {
   fence.renew(sentAt, reply.ttlSeconds);
   for (const id of reply.cancel) leases.abort(id, "cancelled");
   for (const id of reply.unknown) leases.abort(id, "lease_lost");
-  return reply.heartbeatSeconds;
+  for (const id of leaseIds) leases.confirm(id);
+  return boundedMs(reply.heartbeatSeconds, HEARTBEAT_SECONDS);
 }
 
 async function pause(kicked: Promise<void>, ms: number, options: HeartbeatOptions): Promise<void> {
@@ -83,8 +86,10 @@ export async function guardFence(options: HeartbeatOptions): Promise<void> {
   const { fence, leases, clock, log, signal } = options;
   while (!signal.aborted) {
     await clock.sleep(FENCE_CHECK_MS, { signal });
-    if (leases.size > 0 && fence.remainingMs() <= 0) {
-      log("error", "fenced", { leases: leases.size });
+    unlockedKeys.forgetOld();
+    const { sessions } = leases;
+    if (sessions > 0 && fence.remainingMs() <= 0) {
+      log("error", "fenced", { leases: sessions });
       leases.abortAll("lease_lost");
       unlockedKeys.clear();
     }

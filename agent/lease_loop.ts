@@ -2,7 +2,7 @@ import { claimLeases } from "@rookery/shared/api/agent_protocol.ts";
 import type { BootId, ClaimId, LeaseId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { decodeJwt } from "jose";
-import { type Clock, jitteredMs } from "./clock.ts";
+import { boundedMs, type Clock, jitteredMs } from "./clock.ts";
 import { type ControlPlane, isDismissal } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import type { HeartbeatKick } from "./heartbeat.ts";
@@ -15,6 +15,7 @@ const WAIT_SECONDS = 50;
 /** A proxy that swallowed the reply must not hold the loop for ever. */
 const REQUEST_TIMEOUT_MS = 70_000;
 const RETRY = { baseMs: 500, capMs: 30_000 };
+const RETRY_AFTER_SECONDS = { min: 0, max: 300 };
 /** A control plane that is shutting down holds no claim: it is not to be asked as fast as it can answer. */
 const MIN_CLAIM_MS = 1_000;
 /** How often a fenced agent looks whether a heartbeat was answered. */
@@ -55,11 +56,11 @@ export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
     }
     const startedAt = clock.now();
     try {
-      const granted = await claimAndStart(options, claimId);
+      const started = await claimAndStart(options, claimId);
       claimId = newClaimId();
       failures = 0;
       const early = MIN_CLAIM_MS - (clock.now() - startedAt);
-      if (granted === 0 && early > 0) await clock.sleep(early, { signal });
+      if (started === 0 && early > 0) await clock.sleep(early, { signal });
     } catch (error) {
       if (signal.aborted) return;
       if (isDismissal(error)) return options.onDismissal(error);
@@ -70,7 +71,7 @@ export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
   }
 }
 
-/** Returns how many leases were granted. What cannot be started any more goes back by itself. */
+/** Returns how many leases were started. What cannot be started goes back by itself. */
 async function claimAndStart(options: LeaseLoopOptions, claimId: ClaimId): Promise<number> {
   const { controlPlane, bootId, capacity, leases, fence } = options;
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
@@ -79,16 +80,21 @@ async function claimAndStart(options: LeaseLoopOptions, claimId: ClaimId): Promi
   }, { signal });
   if (reply.leases.length === 0) return 0;
   const expected = await options.expectation(claimId);
-  if (options.signal.aborted) return reply.leases.length;
+  if (options.signal.aborted) return 0;
   // A reply that was long on its way may be of leases that others have by now: the same claim is asked again.
   if (fence.remainingMs() <= 0) throw new Error("The leases came when this agent was fenced");
-  for (const granted of reply.leases) {
+  // However many came: this agent's own capacity is a limit that no control plane widens.
+  const started = reply.leases.slice(0, Math.max(0, capacity - leases.size)).filter((granted) => {
     const id = listedId(granted.lease);
-    if (id === undefined) continue;
-    leases.start(id, (lease) => runLease({ ...granted, expected }, options.work, lease));
-  }
+    if (id !== undefined) {
+      leases.start(id, (lease) => runLease({ ...granted, expected }, options.work, lease));
+    }
+    return id !== undefined;
+  }).length;
   options.kick.kick();
-  return reply.leases.length;
+  const refused = reply.leases.length - started;
+  if (refused > 0) options.log("warn", "leases_not_started", { leases: refused });
+  return started;
 }
 
 /** Only to list the lease in heartbeats: nothing of it is believed before its signature is checked. */
@@ -106,7 +112,7 @@ function newClaimId(): ClaimId {
 
 function retryAfterMs(error: unknown): number | undefined {
   return error instanceof ProblemError && error.retryAfterSeconds !== undefined
-    ? error.retryAfterSeconds * 1_000
+    ? boundedMs(error.retryAfterSeconds, RETRY_AFTER_SECONDS)
     : undefined;
 }
 

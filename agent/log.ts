@@ -11,7 +11,11 @@ export function jsonLog(write: (line: string) => void = writeLine): Log {
 const encoder = new TextEncoder();
 
 function writeLine(line: string): void {
-  Deno.stdout.writeSync(encoder.encode(`${line}\n`));
+  try {
+    Deno.stdout.writeSync(encoder.encode(`${line}\n`));
+  } catch {
+    // Its reader left, or the disk is full: no reason to leave devices without backups.
+  }
 }
 
 /** What an error says, with the causes behind it. */

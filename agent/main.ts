@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { Agent } from "./agent.ts";
 import { enroll, EnrolmentError } from "./enroll.ts";
 import { errorText, jsonLog } from "./log.ts";
+import { makeSend } from "./http.ts";
 import { readSettings, SettingsError } from "./settings.ts";
 import { StateFolder, StateFolderError } from "./state_folder.ts";
 
@@ -49,7 +50,7 @@ async function enrollCommand(values: { state: string; url?: string; token?: stri
   const state = await StateFolder.open(values.state);
   const identity = await enroll(
     { controlPlaneUrl: values.url, joinToken: values.token },
-    { state, send: fetch, signal: AbortSignal.timeout(60_000) },
+    { state, send: makeSend(), signal: AbortSignal.timeout(60_000) },
   );
   print(
     `Enrolled as ${identity.name} (${identity.agentId}). Start it with: run --state ${values.state}`,
@@ -64,6 +65,7 @@ async function runCommand(path: string): Promise<number> {
     complain(`Cannot run: ${path} holds no enrolled agent. Enrol it first.`);
     return 2;
   }
+  using _lock = await state.lock();
   const agent = await Agent.start({
     state,
     identity,

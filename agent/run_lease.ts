@@ -4,6 +4,7 @@ import { type AttemptReport, RESULT_TYPE, ResultClaims } from "@rookery/shared/j
 import { deliver, type Deliverer } from "./deliver.ts";
 import { RUNNERS, type Upload } from "./jobs/mod.ts";
 import { errorText, type Log } from "./log.ts";
+import type { HeldLease } from "./running_leases.ts";
 import { DeviceError } from "./ssh/ssh_failure.ts";
 import {
   type LeaseExpectation,
@@ -12,6 +13,9 @@ import {
   verifyLease,
 } from "./verify_lease.ts";
 import { AGENT_VERSION } from "./version.ts";
+
+/** Less than the time that the control plane keeps an offer for. */
+const CONFIRM_MS = 25_000;
 
 export interface LeaseWork extends Deliverer {
   readonly signKey: CryptoKey;
@@ -28,14 +32,14 @@ interface Ended {
 export async function runLease(
   granted: { lease: string; credential: string; expected: LeaseExpectation },
   work: LeaseWork,
-  lease: { signal: AbortSignal; reporting: () => void },
+  lease: HeldLease,
 ): Promise<void> {
   const startedAt = work.clock.now();
   try {
     const verified = await verifyOrRefuse(granted, work);
     const ended = "refused" in verified
       ? { report: verified.refused, uploads: [] }
-      : await attempt(verified, work, lease.signal);
+      : await attempt(verified, work, lease);
     const { claims } = verified;
     if (!ended) return work.log("warn", "lease_lost", { lease: claims.jti, job: claims.sub });
     lease.reporting();
@@ -66,10 +70,12 @@ async function verifyOrRefuse(
 async function attempt(
   verified: VerifiedLease,
   work: LeaseWork,
-  signal: AbortSignal,
+  lease: HeldLease,
 ): Promise<Ended | undefined> {
   const { claims } = verified;
+  const { signal } = lease;
   try {
+    await untilConfirmed(lease, work);
     const { allowAddress } = work;
     const { outcome, uploads } = await RUNNERS[claims.kind](verified, { allowAddress, signal });
     return { report: { status: "completed", outcome: outcome as never }, uploads };
@@ -85,6 +91,20 @@ async function attempt(
     });
     return { report: failedReport(failed), uploads: [] };
   }
+}
+
+/**
+ * No device is touched before a heartbeat that named the lease was answered: an offer that is not started goes to
+ * another agent after half a minute, and then two would speak to one device.
+ */
+async function untilConfirmed(lease: HeldLease, { clock }: LeaseWork): Promise<void> {
+  const given = new AbortController();
+  const signal = AbortSignal.any([given.signal, lease.signal]);
+  const waited = clock.sleep(CONFIRM_MS, { signal }).then(() => "late" as const);
+  const first = await Promise.race([lease.confirmed, waited]);
+  given.abort();
+  lease.signal.throwIfAborted();
+  if (first === "late") throw new DeviceError("lease_lost");
 }
 
 /** An unforeseen error is logged here and not sent: its text could hold anything. */

@@ -10,8 +10,19 @@ type Phase = "session" | "reporting";
 
 interface RunningLease {
   readonly controller: AbortController;
+  readonly confirmation: PromiseWithResolvers<void>;
   readonly finished: Promise<void>;
   phase: Phase;
+}
+
+/** A lease as its work sees it. */
+export interface HeldLease {
+  /** Aborted with a DeviceError that says why the session must end. */
+  readonly signal: AbortSignal;
+  /** Resolves when the control plane knows that the lease is worked on, and will give it to nobody else. */
+  readonly confirmed: Promise<void>;
+  /** To be called when the device is done with and only the result is on its way. */
+  reporting(): void;
 }
 
 /** The leases this agent works on, and the ways to stop them. */
@@ -33,28 +44,30 @@ export class RunningLeases {
    */
   start(
     id: LeaseId,
-    work: (lease: { signal: AbortSignal; reporting: () => void }) => Promise<void>,
+    work: (lease: HeldLease) => Promise<void>,
   ): void {
     if (this.#running.has(id)) return;
     const controller = new AbortController();
-    const lease: RunningLease = {
-      controller,
-      finished: this.#run(id, controller, work),
-      phase: "session",
+    const confirmation = Promise.withResolvers<void>();
+    const held: HeldLease = {
+      signal: controller.signal,
+      confirmed: confirmation.promise,
+      reporting: () => this.#setReporting(id),
     };
-    this.#running.set(id, lease);
+    const finished = this.#run(id, held, work);
+    this.#running.set(id, { controller, confirmation, finished, phase: "session" });
     this.#wake();
   }
 
   async #run(
     id: LeaseId,
-    controller: AbortController,
-    work: (lease: { signal: AbortSignal; reporting: () => void }) => Promise<void>,
+    held: HeldLease,
+    work: (lease: HeldLease) => Promise<void>,
   ): Promise<void> {
     // Started a turn later, so that the lease is listed before its work begins.
     await Promise.resolve();
     try {
-      await work({ signal: controller.signal, reporting: () => this.#setReporting(id) });
+      await work(held);
     } finally {
       this.#running.delete(id);
       this.#wake();
@@ -64,6 +77,16 @@ export class RunningLeases {
   #setReporting(id: LeaseId): void {
     const lease = this.#running.get(id);
     if (lease) lease.phase = "reporting";
+  }
+
+  /** Notes that a heartbeat that named the lease was answered: from now on it counts as started. */
+  confirm(id: LeaseId): void {
+    this.#running.get(id)?.confirmation.resolve();
+  }
+
+  /** How many still speak to a device, or are about to. */
+  get sessions(): number {
+    return [...this.#running.values()].filter(({ phase }) => phase === "session").length;
   }
 
   /** Stops the device session of a lease; one that only reports is left alone. */

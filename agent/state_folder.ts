@@ -50,6 +50,23 @@ export class StateFolder {
     return new StateFolder(path);
   }
 
+  /**
+   * Keeps every other process out of the folder until this one ends: two agents of one identity would take the
+   * session from each other for ever.
+   */
+  async lock(): Promise<Disposable> {
+    const file = await Deno.open(join(this.path, "lock"), {
+      write: true,
+      create: true,
+      mode: 0o600,
+    });
+    if (await file.tryLock(true)) return file;
+    file.close();
+    throw new StateFolderError(
+      `Cannot run from the state folder ${this.path}: another agent runs from it. Stop that one first.`,
+    );
+  }
+
   readIdentity(): Promise<AgentIdentity | undefined> {
     return this.#read("identity.json", AgentIdentity);
   }

@@ -14,7 +14,7 @@ import {
 } from "@rookery/shared/jobs/lease.ts";
 import type { SeenEpochs } from "./seen_epochs.ts";
 
-/** A lease of more than an hour, or a larger configuration, is none that a sane control plane signs. */
+/** A longer lease, or a larger configuration, is none that a sane control plane signs. */
 const MAX_DEADLINE_SECONDS = 2 * 3_600;
 const MAX_BYTES = 100 * 1024 * 1024;
 

@@ -20,7 +20,7 @@ export class UnlockedKeys {
 
   /** The key that was opened with this very text and passphrase, or what `unlock` makes of them. */
   get(text: string, passphrase: string, unlock: () => ssh2.ParsedKey): ssh2.ParsedKey {
-    this.#forgetOld();
+    this.forgetOld();
     const name = createHash("sha256").update(`${text.length}:${text}${passphrase}`).digest("hex");
     const known = this.#keys.get(name);
     if (known) return known.key;
@@ -36,7 +36,8 @@ export class UnlockedKeys {
     this.#keys.clear();
   }
 
-  #forgetOld(): void {
+  /** Forgets what was kept long enough; to be called now and then. */
+  forgetOld(): void {
     const now = performance.now();
     for (const [name, { untilMs }] of this.#keys) if (untilMs < now) this.#keys.delete(name);
   }

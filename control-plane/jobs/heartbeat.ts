@@ -3,6 +3,9 @@ import type { AgentId, BootId, LeaseId } from "@rookery/shared/ids.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
 import { SessionLostError } from "./claim.ts";
+import { returnLeases } from "./return_leases.ts";
+
+const FORGOTTEN_SECONDS = 60;
 
 export interface Heartbeat {
   readonly agentId: AgentId;
@@ -24,6 +27,7 @@ export function recordHeartbeat(db: Kysely<Database>, beat: Heartbeat): Promise<
   return inTransaction(db, async (tx) => {
     const ttlSeconds = await renewSession(tx, beat);
     await startLeases(tx, beat);
+    await takeForgotten(tx, beat);
     const { rows } = await sql<{ id: LeaseId; cancelRequested: boolean }>`
       select id, cancel_requested from leases
       where agent_id = ${beat.agentId} and boot_id = ${beat.bootId}`.execute(tx);
@@ -45,6 +49,17 @@ async function renewSession(tx: Transaction<Database>, beat: Heartbeat): Promise
     returning ttl_seconds`.execute(tx);
   if (!rows[0]) throw new SessionLostError("The agent has no live session with this boot id");
   return rows[0].ttlSeconds;
+}
+
+/**
+ * A started lease that its agent does not name any more was dropped there (it fenced itself, or its report was refused):
+ * nobody works on it. Not a young one, which an earlier heartbeat on its way may not have known.
+ */
+async function takeForgotten(tx: Transaction<Database>, beat: Heartbeat): Promise<void> {
+  const forgotten = sql`l.agent_id = ${beat.agentId} and l.boot_id = ${beat.bootId} and l.running
+    and l.granted_at < clock_timestamp() - make_interval(secs => ${FORGOTTEN_SECONDS})
+    and l.id <> all(${[...beat.leaseIds]}::uuid[])`;
+  await returnLeases(tx, forgotten, { attempt: "lost", code: "lease_lost", cost: "loss" });
 }
 
 /** Rows are locked in key order, as everywhere, so that two writers of leases never wait in a circle. */

@@ -5,6 +5,7 @@ import { cancelJob } from "@rookery/shared/api/jobs.ts";
 import type { DeviceId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { type Clock, systemClock } from "../../agent/clock.ts";
+import type { AgentSettings } from "../../agent/settings.ts";
 import {
   addFarmDevice,
   backUpNow,
@@ -21,6 +22,7 @@ import { testDatabase } from "../support/database.ts";
 import { type FarmDevice, startDevice } from "../support/farm/device.ts";
 import type { Fault } from "../support/farm/fault.ts";
 import { makeRecording } from "../support/farm/recording.ts";
+import { Wire } from "../support/wire.ts";
 
 const database = testDatabase({ poolSize: 8 });
 const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
@@ -32,13 +34,43 @@ const fastClock: Clock = {
   sleep: (ms, options) => systemClock.sleep(ms / PACE, options),
 };
 
+/** Never answers: a proxy that swallowed the request. */
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) =>
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true })
+  );
+}
+
+interface SceneOptions {
+  readonly fault?: Fault;
+  readonly clock?: Clock;
+  readonly settings?: Partial<AgentSettings>;
+  /** What a terminator of TLS makes of the bodies that the agent sends. */
+  readonly tamper?: (path: string, body: Record<string, unknown>) => Record<string, unknown>;
+}
+
+function tamperingWire(tamper: NonNullable<SceneOptions["tamper"]>): Wire {
+  const wire = new Wire(plane);
+  wire.carrier = async (request, pass) => {
+    const { url, headers, signal, method } = request;
+    if (!headers.get("content-type")?.includes("json")) return await pass(request);
+    const body = JSON.stringify(tamper(new URL(url).pathname, await request.json()));
+    return await pass(new Request(url, { method, headers, signal, body }));
+  };
+  return wire;
+}
+
 /** One device, one agent that runs at its site. */
-async function setScene(options: { fault?: Fault; clock?: Clock } = {}) {
+async function setScene(options: SceneOptions = {}) {
   const device = await startDevice(makeRecording("frr", 1), options);
   const siteId = await makeSite(plane, { leaseTtlSeconds: 30 });
   const deviceId = await addFarmDevice(plane, siteId, device);
   const enrolled = await enrolAgent(plane, [siteId]);
-  const running = await startAgent(plane, enrolled, options);
+  const { tamper, ...more } = options;
+  const running = await startAgent(plane, enrolled, {
+    ...more,
+    ...(tamper ? { wire: tamperingWire(tamper) } : {}),
+  });
   return {
     device,
     siteId,
@@ -163,6 +195,59 @@ Deno.test("a result whose reply was lost is told again and counts once", async (
   assert.deepEqual([told?.answer, told?.duplicate], ["accepted", true]);
   const { state, history } = await readJob(plane, jobId);
   assert.deepEqual([state, history.length, await countRevisions(deviceId)], ["completed", 1, 1]);
+});
+
+Deno.test("no device is touched before a heartbeat that names the lease was answered", async () => {
+  await using scene = await setScene({ clock: fastClock });
+  const { running, device } = scene;
+  running.wire.carrier = (request, pass) =>
+    request.url.endsWith("/heartbeat") ? untilAborted(request.signal) : pass(request);
+  await backUpNow(plane, [scene.deviceId]);
+  await until(() => running.logged("lease_lost"), "the lease is given up");
+  assert.equal(device.log.connections, 0);
+});
+
+Deno.test("an agent runs no more sessions than its settings say, whatever it is given", async () => {
+  await using scene = await setScene({
+    fault: "stall_mid_configuration",
+    settings: { capacity: 1 },
+    tamper: (path, body) => {
+      if (path.endsWith("/session")) return { ...body, capacity: 50 };
+      return path.endsWith("/claim") ? { ...body, wanted: 50 } : body;
+    },
+  });
+  await using other = await startDevice(makeRecording("frr", 5), {
+    fault: "stall_mid_configuration",
+  });
+  const otherId = await addFarmDevice(plane, scene.siteId, other);
+  await backUpNow(plane, [scene.deviceId, otherId]);
+  await until(() => scene.running.logged("leases_not_started"), "a lease is left alone");
+  await until(() => scene.device.log.open + other.log.open > 0, "one device is being read");
+  assert.equal(scene.device.log.connections + other.log.connections, 1);
+});
+
+Deno.test("an agent whose first session request is swallowed asks again", async () => {
+  const wire = new Wire(plane);
+  wire.carrier = (request, pass) => {
+    if (!request.url.endsWith("/session")) return pass(request);
+    wire.carrier = undefined;
+    return untilAborted(request.signal);
+  };
+  const siteId = await makeSite(plane);
+  await using enrolled = await enrolAgent(plane, [siteId]);
+  await using running = await startAgent(plane, enrolled, { wire, clock: fastClock });
+  await until(() => running.logged("agent_started"), "the agent has started", 15_000);
+  assert.ok(running.logged("control_plane_unreachable"));
+});
+
+Deno.test("a second agent does not run from the state folder of one that runs", async () => {
+  const siteId = await makeSite(plane);
+  await using enrolled = await enrolAgent(plane, [siteId]);
+  {
+    using _lock = await enrolled.state.lock();
+    await assert.rejects(enrolled.state.lock(), /another agent runs from it/);
+  }
+  using _lock = await enrolled.state.lock();
 });
 
 Deno.test("a revoked agent breaks its session off and ends; nothing of it is stored", async () => {

@@ -147,3 +147,28 @@ Deno.test("a job that dies with its agents shows in the status of its device", a
 async function isDead(jobId: JobId | undefined): Promise<boolean> {
   return jobId !== undefined && (await placeOf(database.db, jobId))[0]?.outcome === "dead";
 }
+
+Deno.test("recordHeartbeat() takes back a started lease that its agent has forgotten, but no young one", async () => {
+  const site = await makeSite(database.db, { devices: 2 });
+  const agent = await makeAgent(database.db, site);
+  await enqueue(database.db, site);
+  const [kept, dropped] = await agent.claim(2);
+  assert.ok(kept && dropped);
+  const { agentId, bootId } = agent;
+  const beat = (...leases: readonly GrantedLease[]) =>
+    recordHeartbeat(database.db, {
+      agentId,
+      bootId,
+      leaseIds: leases.map(({ leaseId }) => leaseId),
+    });
+  await beat(kept, dropped);
+  await beat(kept);
+  const placesOf = async () =>
+    (await Promise.all([kept, dropped].map(({ jobId }) => placeOf(database.db, jobId))))
+      .map(([row]) => row?.place);
+  assert.deepEqual(await placesOf(), ["leases", "leases"]);
+  await sql`update leases set granted_at = granted_at - interval '61 seconds'
+    where agent_id = ${agentId}`.execute(database.db);
+  await beat(kept);
+  assert.deepEqual(await placesOf(), ["leases", "ready"]);
+});
