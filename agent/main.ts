@@ -1,19 +1,14 @@
-import { parseArgs } from "node:util";
+import { UnexpectedReplyError } from "@rookery/shared/client.ts";
+import { ProblemError, PROBLEMS } from "@rookery/shared/problem.ts";
 import { Agent } from "./agent.ts";
+import { CommandLineError, type Order, readCommandLine, USAGE } from "./command_line.ts";
 import { enroll, EnrolmentError } from "./enroll.ts";
-import { errorText, jsonLog } from "./log.ts";
 import { makeSend } from "./http.ts";
+import { errorText, jsonLog } from "./log.ts";
 import { readSettings, SettingsError } from "./settings.ts";
 import { StateFolder, StateFolderError } from "./state_folder.ts";
 
-const USAGE = `rookery-agent: backs up the devices of a site for a Rookery control plane
-
-  enroll --url URL --token TOKEN   join a control plane, once
-  run                              work until SIGTERM (drains) or a second one (stops)
-  status                           say who this agent is
-
-  --state DIR                      the agent's folder (default: data/agent); may hold settings.json
-`;
+const ENROL_MS = 60_000;
 
 const encoder = new TextEncoder();
 
@@ -25,36 +20,27 @@ function complain(text: string): void {
   Deno.stderr.writeSync(encoder.encode(`${text}\n`));
 }
 
-async function main(args: readonly string[]): Promise<number> {
-  const { values, positionals: [command] } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      state: { type: "string", default: "data/agent" },
-      url: { type: "string" },
-      token: { type: "string" },
-    },
-  });
-  if (command === "enroll") return await enrollCommand(values);
-  if (command === "run") return await runCommand(values.state);
-  if (command === "status") return await statusCommand(values.state);
-  complain(USAGE);
-  return 2;
+async function main(order: Order): Promise<number> {
+  switch (order.command) {
+    case "enroll":
+      return await enrollCommand(order);
+    case "run":
+      return await runCommand(order.state);
+    case "status":
+      return await statusCommand(order.state);
+    case "help":
+      print(USAGE.trimEnd());
+      return 0;
+  }
 }
 
-async function enrollCommand(values: { state: string; url?: string; token?: string }) {
-  if (values.url === undefined || values.token === undefined) {
-    complain("Cannot enrol: name --url and --token");
-    return 2;
-  }
-  const state = await StateFolder.open(values.state);
+async function enrollCommand({ state: path, url = "", token = "" }: Order): Promise<number> {
+  const state = await StateFolder.open(path);
   const identity = await enroll(
-    { controlPlaneUrl: values.url, joinToken: values.token },
-    { state, send: makeSend(), signal: AbortSignal.timeout(60_000) },
+    { controlPlaneUrl: url, joinToken: token },
+    { state, send: makeSend(), signal: AbortSignal.timeout(ENROL_MS) },
   );
-  print(
-    `Enrolled as ${identity.name} (${identity.agentId}). Start it with: run --state ${values.state}`,
-  );
+  print(`Enrolled as ${identity.name} (${identity.agentId}). Start it with: run --state ${path}`);
   return 0;
 }
 
@@ -93,18 +79,36 @@ async function statusCommand(path: string): Promise<number> {
   return 0;
 }
 
-/** Errors that say what to do need no stack. */
-function isPlain(error: unknown): boolean {
-  return error instanceof EnrolmentError || error instanceof SettingsError ||
-    error instanceof StateFolderError ||
-    (error instanceof Error && ["ProblemError", "TypeError"].includes(error.name));
+/** What to print of an error: those that say what to do need no stack, and a refusal brings its remedy. */
+function explain(error: unknown): string {
+  if (error instanceof ProblemError) return `${error.message} ${PROBLEMS[error.type][2]}`;
+  return isPlain(error) ? errorText(error) : String((error as Error).stack ?? error);
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (error) {
-    complain(isPlain(error) ? errorText(error) : String((error as Error).stack ?? error));
-    Deno.exit(1);
-  }
+function isPlain(error: unknown): boolean {
+  return error instanceof EnrolmentError || error instanceof SettingsError ||
+    error instanceof StateFolderError || error instanceof UnexpectedReplyError ||
+    (error instanceof Error && ["TypeError", "TimeoutError"].includes(error.name));
 }
+
+/** An error that does not begin with what failed gets it in front. */
+function complainOf(error: unknown, { command }: Order): number {
+  const text = explain(error);
+  const what = command === "enroll" ? "Cannot enrol" : `Cannot ${command}`;
+  complain(text.startsWith("Cannot ") ? text : `${what}: ${text}`);
+  return 1;
+}
+
+async function runProgram(args: readonly string[]): Promise<number> {
+  let order: Order;
+  try {
+    order = readCommandLine(args);
+  } catch (error) {
+    if (!(error instanceof CommandLineError)) throw error;
+    complain(`${error.message}\n\n${USAGE.trimEnd()}`);
+    return 2;
+  }
+  return await main(order).catch((error: unknown) => complainOf(error, order));
+}
+
+if (import.meta.main) Deno.exit(await runProgram(Deno.args));

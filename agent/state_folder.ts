@@ -40,8 +40,7 @@ export class StateFolder {
 
   /** Opens the folder, making it when it is missing; refuses one that others can enter. */
   static async open(path: string): Promise<StateFolder> {
-    await Deno.mkdir(path, { recursive: true, mode: 0o700 });
-    const { mode } = await Deno.stat(path);
+    const { mode } = await makeFolder(path);
     if (mode !== null && (mode & 0o077) !== 0) {
       throw new StateFolderError(
         `Cannot use the state folder ${path}: others can enter it. Run: chmod 700 "${path}"`,
@@ -121,6 +120,24 @@ export class StateFolder {
     using folder = await Deno.open(this.path, { read: true });
     await folder.sync();
   }
+}
+
+async function makeFolder(path: string): Promise<Deno.FileInfo> {
+  try {
+    await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+    return await Deno.stat(path);
+  } catch (cause) {
+    throw new StateFolderError(`Cannot use the state folder ${path}: ${remedyFor(cause, path)}`);
+  }
+}
+
+function remedyFor(error: unknown, path: string): string {
+  if (error instanceof Deno.errors.NotCapable) {
+    return "this process may not read and write it. `deno task agent` may use data/agent only; " +
+      `another folder needs the flags --allow-read=${path} --allow-write=${path}: ` +
+      `deno run --no-prompt --allow-net --allow-read=${path} --allow-write=${path} agent/main.ts …`;
+  }
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Returns once the bytes are on disk, not only in the cache. */

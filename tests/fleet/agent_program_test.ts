@@ -1,0 +1,97 @@
+/** The agent as it is started: a process under its own permissions, and what it says. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { makeJoinToken, makeSite } from "../support/agent_bench.ts";
+import { testControlPlane } from "../support/control_plane.ts";
+import { testDatabase } from "../support/database.ts";
+
+const database = testDatabase();
+const port = freePort();
+const plane = testControlPlane(database, { publicUrl: `http://127.0.0.1:${port}` });
+const AGENT = join(import.meta.dirname ?? ".", "../../agent/main.ts");
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** Runs the agent; it may use the `allowed` folder and no other. */
+async function agent(allowed: string, ...args: readonly string[]) {
+  const permissions = ["--allow-net", `--allow-read=${allowed}`, `--allow-write=${allowed}`];
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--cached-only", ...permissions, AGENT, ...args],
+    stdin: "null",
+    env: { NO_COLOR: "1" },
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout), complaint: decoder.decode(stderr) };
+}
+
+async function makeFolder() {
+  const path = await Deno.makeTempDir({ prefix: "rookery-program-" });
+  return {
+    path,
+    state: join(path, "state"),
+    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
+  };
+}
+
+Deno.test("agent --help prints the usage to standard output", async () => {
+  await using folder = await makeFolder();
+  for (const flag of ["--help", "-h"]) {
+    const { code, out, complaint } = await agent(folder.state, flag);
+    assert.deepEqual([code, complaint], [0, ""]);
+    assert.match(out, /enroll --url URL[\s\S]*--state DIR/);
+  }
+});
+
+Deno.test("agent with a wrong flag prints the message and the usage to standard error", async () => {
+  await using folder = await makeFolder();
+  const { code, out, complaint } = await agent(folder.state, "run", "--frob");
+  assert.deepEqual([code, out], [2, ""]);
+  assert.match(complaint, /^Unknown option '--frob'\n[\s\S]*--state DIR/);
+});
+
+Deno.test("agent names the flags that another folder needs, without a stack", async () => {
+  await using folder = await makeFolder();
+  const other = join(folder.path, "other");
+  const { code, complaint } = await agent(folder.state, "status", "--state", other);
+  assert.equal(code, 1);
+  assert.match(complaint, /`deno task agent` may use data\/agent only/);
+  assert.ok(complaint.includes(`--allow-read=${other} --allow-write=${other}`), complaint);
+  assert.ok(!complaint.includes("    at "), complaint);
+});
+
+Deno.test("agent enroll says why it is refused and what to do, each as one plain line", async () => {
+  await using folder = await makeFolder();
+  const { state } = folder;
+  const token = await makeJoinToken(plane, [await makeSite(plane)]);
+  const [, thumbprint] = token.joinToken.split(".");
+  const enrol = (joinToken: string) =>
+    agent(state, "enroll", "--url", plane.publicUrl, "--token", joinToken, "--state", state);
+  const away = await enrol(token.joinToken);
+  assert.match(away.complaint, /^Cannot enrol: .*(refused|error sending request)/);
+  await using _server = Deno.serve(
+    { hostname: "127.0.0.1", port, onListen: () => {} },
+    (request) => plane.app.fetch(request, { remoteAddress: "127.0.0.1" }),
+  );
+  const unknown = await enrol(`rkj_${"A".repeat(43)}.${thumbprint}`);
+  assert.equal(
+    unknown.complaint,
+    "Cannot enrol: There is no such join token. Make a new join token: this one is unknown, expired or used.\n",
+  );
+  const enrolled = await enrol(token.joinToken);
+  assert.deepEqual([enrolled.code, enrolled.complaint], [0, ""]);
+  const status = await agent(state, "status", "--state", state);
+  assert.ok(status.out.includes(token.agentName), status.out);
+  await Deno.writeTextFile(
+    join(state, "settings.json"),
+    '{"policy": {"networks": ["10.0.0.0"]}}',
+  );
+  const run = await agent(state, "run", "--state", state);
+  assert.match(
+    run.complaint,
+    /^Cannot use .*policy\.networks\[0\] is "10\.0\.0\.0".*10\.0\.0\.0\/8/,
+  );
+  assert.equal(run.code, 1);
+});
