@@ -4,6 +4,7 @@ import {
   type ControlPlaneJwk,
   enrollAgent,
   JoinToken,
+  readSigningKeys,
   SealJwk,
   SignJwk,
 } from "@rookery/shared/api/agent_protocol.ts";
@@ -35,10 +36,13 @@ export async function enroll(
   }
   const base = checkedUrl(order.controlPlaneUrl);
   const joinToken = checkedToken(order.joinToken);
+  await checkBeforeSending({ base, joinToken }, send, signal);
   const keys = await pendingKeys(state);
   const reply = await join({ base, joinToken, keys }, send, signal);
   // Only the key that the token names: the others in the reply are as good as whoever sent it.
-  const signingKeys = [await pinnedKey(joinToken, reply.signingKeys)];
+  const pinned = await pinnedKey(joinToken, reply.signingKeys);
+  if (!pinned) throw impostor(base);
+  const signingKeys = [pinned];
   const identity: AgentIdentity = {
     version: 1,
     controlPlaneUrl: base,
@@ -100,15 +104,41 @@ async function join(
   return await call((sent) => sender.send(sent), request.base, enrollAgent, { body }, { signal });
 }
 
-/** Whoever answers must hold the key that the administrator handed over with the token. */
-async function pinnedKey(joinToken: string, keys: readonly ControlPlaneJwk[]) {
+/** The key whose thumbprint the administrator handed over with the token. */
+async function pinnedKey(
+  joinToken: string,
+  keys: readonly ControlPlaneJwk[],
+): Promise<ControlPlaneJwk | undefined> {
   const pinned = joinToken.split(".")[1];
   for (const key of keys) {
     const { kid: _, ...jwk } = key;
     if (await calculateJwkThumbprint(jwk) === pinned) return key;
   }
+  return undefined;
+}
+
+/**
+ * A token whose second half was damaged on its way, or a wrong address, would cost the token: the control plane looks at
+ * the first half only. The keys are public, so this proves nothing and nothing of it is kept: only their thumbprints
+ * are compared.
+ */
+async function checkBeforeSending(
+  { base, joinToken }: { base: string; joinToken: string },
+  send: Send,
+  signal: AbortSignal,
+): Promise<void> {
+  const { keys } = await call(send, base, readSigningKeys, {}, { signal });
+  if (await pinnedKey(joinToken, keys)) return;
   throw new EnrolmentError(
-    "Cannot enrol: what answers is not the control plane that made the join token",
+    `Cannot enrol: ${base} is not the control plane that made the join token, or the part of the token after the ` +
+      "dot is damaged. The token was not sent and is still good: copy it whole, and check --url.",
+  );
+}
+
+function impostor(base: string): EnrolmentError {
+  return new EnrolmentError(
+    `Cannot enrol: what answers at ${base} is not the control plane that made the join token, and it has seen the ` +
+      "token: revoke the agent if the control plane lists it, find out what answers, and make a new join token.",
   );
 }
 

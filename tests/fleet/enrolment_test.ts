@@ -90,6 +90,10 @@ Deno.test("enroll() makes keys here, keeps them at 0600 in a folder of 0700, and
   }
 });
 
+function isEnrolled(request: Request, response: Response): boolean {
+  return request.url.endsWith("/enroll") && response.status === 200;
+}
+
 function modeOf(path: string): number {
   return (Deno.statSync(path).mode ?? 0) & 0o777;
 }
@@ -102,7 +106,7 @@ Deno.test("enroll() again after a lost reply is the same agent with the same key
   let agentId = "";
   lossy.carrier = async (request, pass) => {
     const response = await pass(request);
-    if (response.status !== 200) return response;
+    if (!isEnrolled(request, response)) return response;
     agentId = (await response.json()).agentId;
     throw new TypeError("the connection broke");
   };
@@ -224,13 +228,34 @@ Deno.test("a revoked agent does not come back with its old token", async () => {
   await assert.rejects(enrolAs(joinToken, key), refusedAs("agent-revoked"));
 });
 
-Deno.test("enroll() refuses a control plane whose key the token does not name, and stores nothing", async () => {
+Deno.test("enroll() sends no token to a control plane whose key the token does not name", async () => {
   const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
   const [secret = ""] = joinToken.split(".");
   await using folder = await makeStateFolder();
+  const wire = new Wire(plane);
   await assert.rejects(
-    joinWith(`${secret}.${"A".repeat(43)}`, folder.state),
-    (error) => error instanceof EnrolmentError && /not the control plane/.test(error.message),
+    joinWith(`${secret}.${"A".repeat(43)}`, folder.state, wire),
+    (error) =>
+      error instanceof EnrolmentError && /was not sent and is still good/.test(error.message),
+  );
+  assert.deepEqual(wire.sent, ["GET /agent/v1/jwks"]);
+  assert.equal(await folder.state.readIdentity(), undefined);
+  assert.ok((await enrolAs(joinToken, await makeKey())).agentId, "the token was burnt");
+});
+
+Deno.test("enroll() believes an impostor nothing that shows the right public key and signs with another", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  await using folder = await makeStateFolder();
+  const rogue = { ...(await makeKey()).publicJwk, kid: "rogue" };
+  const wire = new Wire(plane);
+  wire.carrier = async (request, pass) => {
+    const response = await pass(request);
+    if (!isEnrolled(request, response)) return response;
+    return Response.json({ ...await response.json(), signingKeys: [rogue] });
+  };
+  await assert.rejects(
+    joinWith(joinToken, folder.state, wire),
+    (error) => error instanceof EnrolmentError && /make a new join token/.test(error.message),
   );
   assert.equal(await folder.state.readIdentity(), undefined);
 });
@@ -242,7 +267,7 @@ Deno.test("enroll() trusts no key that stands beside the one the token names", a
   const wire = new Wire(plane);
   wire.carrier = async (request, pass) => {
     const response = await pass(request);
-    if (response.status !== 200) return response;
+    if (!isEnrolled(request, response)) return response;
     const reply = await response.json();
     return Response.json({ ...reply, signingKeys: [rogue, ...reply.signingKeys, rogue] });
   };
