@@ -1,16 +1,19 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 import { z } from "zod";
 
-const Network = z.union([z.cidrv4(), z.cidrv6()]);
+const Network = z.union([z.cidrv4(), z.cidrv6()], { error: ({ input }) => sayNetwork(input) });
+const PORT = "must be a whole number from 1 to 65535";
+const NAMES = "there are networks and ports";
 
 /**
  * What this agent may be asked to do, whatever a lease says: a file on the agent that no lease can widen.
  * `networks` absent means every address but the ones that are always refused.
  */
 export const LocalPolicy = z.strictObject({
-  networks: z.array(Network).optional(),
-  ports: z.array(z.int().min(1).max(65_535)).optional(),
-});
+  networks: z.array(Network, 'must be a list of networks such as ["10.0.0.0/8"]').optional(),
+  ports: z.array(z.int(PORT).min(1, PORT).max(65_535, PORT), "must be a list of ports such as [22]")
+    .optional(),
+}, { error: (issue) => sayObject(issue, NAMES) });
 export type LocalPolicy = z.infer<typeof LocalPolicy>;
 
 /**
@@ -27,6 +30,31 @@ const GUARDED = [
   "fe80::/10",
   "fd00:ec2::254/128",
 ];
+
+/** What is wrong with a value that should be an object with certain names. */
+export function sayObject({ code, keys }: z.core.$ZodRawIssue, names: string): string {
+  if (code !== "unrecognized_keys") return "must be an object, written { … }";
+  return `does not know ${
+    (keys as readonly string[]).map((key) => `"${key}"`).join(", ")
+  }: ${names}`;
+}
+
+function sayNetwork(input: unknown): string {
+  const quoted = JSON.stringify(input) ?? String(input);
+  if (typeof input !== "string" || !(isIPv4(input) || isIPv6(input))) {
+    return `is ${quoted}, which is no network: write it as 10.0.0.0/8 or 2001:db8::/32`;
+  }
+  const prefix = likelyPrefix(input);
+  const whole = isIPv4(input) ? 32 : 128;
+  const single = prefix === whole ? "" : `, or ${input}/${whole} for this one address`;
+  return `is ${quoted}, an address without a prefix length: write it as ${input}/${prefix}${single}`;
+}
+
+/** Zeros at the end of an address are most likely those of its network. */
+function likelyPrefix(address: string): number {
+  if (isIPv4(address)) return 32 - 8 * (/(\.0)*$/.exec(address)?.[0].length ?? 0) / 2;
+  return address.endsWith("::") ? 16 * address.slice(0, -2).split(":").length : 128;
+}
 
 /** Answers whether a lease may lead to this address and port; the address is the resolved one. */
 export function compilePolicy(

@@ -1,15 +1,17 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { LocalPolicy } from "./local_policy.ts";
+import { LocalPolicy, sayObject } from "./local_policy.ts";
+
+const NAMES = "there are capacity, drainSeconds and policy";
 
 /** The agent's settings file, `settings.json` in its state folder; all of it is optional. */
 export const AgentSettings = z.strictObject({
   /** Device sessions at the same time. */
-  capacity: z.int().min(1).max(256).default(32),
+  capacity: wholeNumber(1, 256).default(32),
   /** How long running sessions may go on after SIGTERM. */
-  drainSeconds: z.int().min(0).max(3_600).default(120),
+  drainSeconds: wholeNumber(0, 3_600).default(120),
   policy: LocalPolicy.prefault({}),
-});
+}, { error: (issue) => sayObject(issue, NAMES) });
 export type AgentSettings = z.infer<typeof AgentSettings>;
 
 /** The settings cannot be used; the message names the field. */
@@ -26,13 +28,30 @@ export async function readSettings(stateFolder: string): Promise<AgentSettings> 
   });
   const parsed = AgentSettings.safeParse(parseJson(text, path));
   if (parsed.success) return parsed.data;
-  throw new SettingsError(`Cannot use ${path}: ${z.prettifyError(parsed.error)}`);
+  throw new SettingsError(`Cannot use ${path}: ${parsed.error.issues.map(sentence).join("; ")}.`);
+}
+
+function wholeNumber(from: number, to: number) {
+  const error = `must be a whole number from ${from} to ${to}`;
+  return z.int(error).min(from, error).max(to, error);
+}
+
+/** `policy.networks[0] is "10.0.0.0", …`: where it stands, and what is wrong with it. */
+function sentence({ path, message }: z.core.$ZodIssue): string {
+  const place = path.reduce<string>(
+    (text, step) =>
+      typeof step === "number" ? `${text}[${step}]` : `${text}${text && "."}${String(step)}`,
+    "",
+  );
+  return `${place || "the file"} ${message}`;
 }
 
 function parseJson(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new SettingsError(`Cannot use ${path}: it is no JSON`, { cause });
+    throw new SettingsError(`Cannot use ${path}: it is no JSON (${(cause as Error).message}).`, {
+      cause,
+    });
   }
 }

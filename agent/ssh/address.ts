@@ -28,7 +28,9 @@ export async function resolveAddresses(
   if (addresses.length > 0 && allowed.length === 0) {
     throw new DeviceError(
       "refused_by_agent_policy",
-      `Cannot connect to ${host}: the agent's local policy forbids ${addresses.join(", ")}`,
+      `Cannot connect to ${host}: the agent's local policy forbids ${addresses.join(", ")}. ` +
+        "Allow the address under policy.networks in settings.json of the agent, and the port under policy.ports " +
+        "if that is set; then restart the agent",
     );
   }
   return allowed.slice(0, MAX_ADDRESSES);

@@ -47,7 +47,10 @@ Deno.test("connect() asks the local policy about the address behind a name, and 
     "refused_by_agent_policy",
   );
   assert.ok(asked.includes("127.0.0.1") || asked.includes("::1"));
-  assert.match(refused.message, /local policy forbids/);
+  assert.match(
+    refused.message,
+    /local policy forbids \S.*\. Allow .* policy\.networks in settings\.json/,
+  );
   assert.equal(server.accepted, 0);
   await using _connection = await connectTo(server.port, {
     host: "localhost",

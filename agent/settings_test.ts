@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { readSettings, SettingsError } from "./settings.ts";
+
+async function read(text: string | undefined) {
+  const folder = await Deno.makeTempDir({ prefix: "rookery-settings-" });
+  try {
+    if (text !== undefined) await Deno.writeTextFile(join(folder, "settings.json"), text);
+    return await readSettings(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("readSettings() gives the defaults where nothing is set", async () => {
+  const defaults = { capacity: 32, drainSeconds: 120, policy: {} };
+  assert.deepEqual(await read(undefined), defaults);
+  assert.deepEqual(await read("{}"), defaults);
+  assert.deepEqual(await read('{"policy": {"networks": ["10.0.0.0/8", "2001:db8::/32"]}}'), {
+    ...defaults,
+    policy: { networks: ["10.0.0.0/8", "2001:db8::/32"] },
+  });
+});
+
+const WRONG: readonly (readonly [text: string, sentence: string])[] = [
+  [
+    '{"policy": {"networks": ["10.0.0.0"]}}',
+    'policy.networks[0] is "10.0.0.0", an address without a prefix length: write it as 10.0.0.0/8, or 10.0.0.0/32 for this one address.',
+  ],
+  [
+    '{"policy": {"networks": ["10.0.0.0/8", "192.168.7.0"]}}',
+    'policy.networks[1] is "192.168.7.0", an address without a prefix length: write it as 192.168.7.0/24, or 192.168.7.0/32 for this one address.',
+  ],
+  [
+    '{"policy": {"networks": ["192.168.7.10"]}}',
+    'policy.networks[0] is "192.168.7.10", an address without a prefix length: write it as 192.168.7.10/32.',
+  ],
+  [
+    '{"policy": {"networks": ["2001:db8::"]}}',
+    'policy.networks[0] is "2001:db8::", an address without a prefix length: write it as 2001:db8::/32, or 2001:db8::/128 for this one address.',
+  ],
+  [
+    '{"policy": {"networks": ["10.0.0.0/33"]}}',
+    'policy.networks[0] is "10.0.0.0/33", which is no network: write it as 10.0.0.0/8 or 2001:db8::/32.',
+  ],
+  [
+    '{"policy": {"networks": "10.0.0.0/8"}}',
+    'policy.networks must be a list of networks such as ["10.0.0.0/8"].',
+  ],
+  [
+    '{"policy": {"ports": [0]}, "capacity": 0, "drainSeconds": "2"}',
+    "capacity must be a whole number from 1 to 256; drainSeconds must be a whole number from 0 to 3600; " +
+    "policy.ports[0] must be a whole number from 1 to 65535.",
+  ],
+  [
+    '{"capazity": 1}',
+    'the file does not know "capazity": there are capacity, drainSeconds and policy.',
+  ],
+  ['{"policy": {"hosts": []}}', 'policy does not know "hosts": there are networks and ports.'],
+  ["[]", "the file must be an object, written { … }."],
+];
+
+for (const [text, sentence] of WRONG) {
+  Deno.test(`readSettings() refuses ${text} in a plain sentence`, async () => {
+    await assert.rejects(read(text), (error: Error) => {
+      assert.ok(error instanceof SettingsError);
+      assert.equal(error.message.replace(/^Cannot use \S+settings\.json: /, ""), sentence);
+      return true;
+    });
+  });
+}
+
+Deno.test("readSettings() says where a file stops being JSON", async () => {
+  await assert.rejects(read("{capacity: 1}"), /settings\.json: it is no JSON \(.+\)\./);
+});
