@@ -10,6 +10,7 @@ import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "
 import { runLeaseLoop } from "./lease_loop.ts";
 import { compilePolicy } from "./local_policy.ts";
 import { errorText, type Log } from "./log.ts";
+import { tellReturn } from "./reachability.ts";
 import type { LeaseWork } from "./run_lease.ts";
 import { RunningLeases } from "./running_leases.ts";
 import { SeenEpochs } from "./seen_epochs.ts";
@@ -71,7 +72,7 @@ interface Boot {
 }
 
 async function makeBoot(options: AgentOptions): Promise<Boot> {
-  const { identity, state, settings } = options;
+  const { identity, state, settings, log } = options;
   const clock = options.clock ?? systemClock;
   const fence = new Fence(clock);
   const bootId = crypto.randomUUID() as BootId;
@@ -80,7 +81,7 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
   const controlPlane = new ControlPlane({
     base: identity.controlPlaneUrl,
     key: { privateKey: signKey, publicJwk },
-    send: options.send ?? makeSend(),
+    send: tellReturn(options.send ?? makeSend(), () => log("info", "control_plane_back")),
     boot: { bootId, sequence: await state.nextSequence(), capacity: settings.capacity },
     clock,
     onSession: (session) => fence.renew(session.openedAtMs, session.ttlSeconds),

@@ -44,11 +44,28 @@ export async function runLease(
     if (!ended) return work.log("warn", "lease_lost", { lease: claims.jti, job: claims.sub });
     lease.reporting();
     const durationMs = Math.round(work.clock.now() - startedAt);
+    logEnd(claims, ended.report, { durationMs, log: work.log });
     const result = await signResult(claims, { report: ended.report, durationMs }, work.signKey);
     await deliver({ leaseId: claims.jti, result, uploads: ended.uploads }, work);
   } catch (error) {
     work.log("error", "lease_dropped", { reason: errorText(error) });
   }
+}
+
+/** One line for every attempt that is reported; why it failed stands in `attempt_failed` or `lease_refused`. */
+function logEnd(
+  claims: LeaseClaims,
+  report: AttemptReport,
+  { durationMs, log }: { durationMs: number; log: Log },
+): void {
+  log("info", "attempt_ended", {
+    job: claims.sub,
+    kind: claims.kind,
+    device: claims.device.id,
+    outcome: report.status,
+    ...(report.status === "failed" ? { code: report.failure.code } : {}),
+    ms: durationMs,
+  });
 }
 
 /** A lease whose signature is good but whose fields are not is answered; a forged one is only logged. */

@@ -113,6 +113,16 @@ Deno.test("Agent backs up a device that is enqueued while its claim is held", as
   const [jobId = assert.fail()] = await backUpNow(plane, [scene.deviceId]);
   const job = await untilJob(plane, jobId, "completed", "failed", "dead");
   assert.equal(job.state, "completed", JSON.stringify([job, scene.running.log]));
+  const ended = scene.running.log.find(({ event }) => event === "attempt_ended");
+  const { deviceId: device } = scene;
+  assert.deepEqual({ ...ended, ms: Number(ended?.ms) > 0 }, {
+    event: "attempt_ended",
+    job: jobId,
+    kind: "backup_config",
+    device,
+    outcome: "completed",
+    ms: true,
+  });
 });
 
 Deno.test("drain() claims no more, lets the session finish and reports it, the heartbeat last", async () => {
@@ -177,6 +187,9 @@ Deno.test("an agent that is not heard fences itself before its lease is over, an
   const [next = assert.fail()] = await backUpNow(plane, [otherId]);
   const job = await untilJob(plane, next, "completed", "failed", "dead");
   assert.equal(job.state, "completed", JSON.stringify(running.log));
+  const events = running.log.map(({ event }) => event);
+  assert.equal(events.filter((event) => event === "control_plane_back").length, 1);
+  assert.ok(events.indexOf("control_plane_back") > events.indexOf("fenced"));
 });
 
 Deno.test("a result whose reply was lost is told again and counts once", async () => {
