@@ -1,3 +1,8 @@
+import { DER, type Der, derBits, derItems, derOid, readDer } from "./der.ts";
+import { encryptionProblem } from "./encrypted_pkcs8.ts";
+import { readOpenSshEnvelope, rsaBitsOf } from "./openssh_envelope.ts";
+import { pemBlocks, privateKeyBlocks } from "./private_key_block.ts";
+
 /** The kinds of private key that an agent can log in with, by their SSH names. */
 export type PrivateKeyType =
   | "ssh-ed25519"
@@ -22,18 +27,20 @@ const FORMATS =
 const CONVERT =
   "Convert it with `ssh-keygen -p -f <file>`, which rewrites the file in OpenSSH format.";
 
-/** Lower-case OIDs in DER, and what they mean. */
 const KEY_OIDS: Readonly<Record<string, PrivateKeyType | "ec">> = {
-  "2a864886f70d010101": "ssh-rsa",
-  "2a8648ce3d0201": "ec",
-  "2b6570": "ssh-ed25519",
+  "1.2.840.113549.1.1.1": "ssh-rsa",
+  "1.2.840.10045.2.1": "ec",
+  "1.3.101.112": "ssh-ed25519",
 };
 const CURVE_OIDS: Readonly<Record<string, PrivateKeyType>> = {
-  "2a8648ce3d030107": "ecdsa-sha2-nistp256",
-  "2b81040022": "ecdsa-sha2-nistp384",
-  "2b81040023": "ecdsa-sha2-nistp521",
+  "1.2.840.10045.3.1.7": "ecdsa-sha2-nistp256",
+  "1.3.132.0.34": "ecdsa-sha2-nistp384",
+  "1.3.132.0.35": "ecdsa-sha2-nistp521",
 };
 const TYPES: readonly string[] = ["ssh-rsa", "ssh-ed25519", ...Object.values(CURVE_OIDS)];
+
+/** The agent's runtime signs with no shorter key (SHA-512 needs the room) and reads no longer public one to prove it. */
+const RSA_BITS = { least: 1_024, most: 4_096 };
 
 /** Ciphers inside an OpenSSH key that the agent's runtime can undo; aes192-cbc and chacha20 are not among them. */
 const OPENSSH_CIPHERS: readonly string[] = [
@@ -62,14 +69,23 @@ export function describePrivateKey(pem: string): PrivateKeyDescription {
       "PuTTY's own format is not read. Convert it with `puttygen <file> -O private-openssh`.",
     );
   }
-  if (/^(ssh-|ecdsa-|sk-)\S+ AAAA/.test(text) || /^---- ?BEGIN SSH2 PUBLIC/.test(text)) {
+  const isPem = privateKeyBlocks(text).length > 0;
+  if (!isPem && /^(ssh-|ecdsa-|sk-)\S+ AAAA/.test(text) || /^---- ?BEGIN SSH2 PUBLIC/.test(text)) {
     return no("This is a public key; the private key is wanted.");
   }
-  const match = /^-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]+?)\r?\n-----END ([A-Z0-9 ]+)-----$/.exec(
-    text,
-  );
-  if (!match || match[1] !== match[3]) return no(`This is no private key in PEM form. ${FORMATS}`);
-  return describeBlock(match[1] ?? "", match[2] ?? "");
+  const [block, ...more] = privateKeyBlocks(text);
+  if (more.length > 0) return no("There are several private keys in this text; one is wanted.");
+  const only = block ?? pemBlocks(text)[0];
+  if (!only) return no(`This is no private key in PEM form. ${FORMATS}`);
+  return describeBlock(only.label, only.body);
+}
+
+/** Why an rsa key of this size cannot be used; undefined when it can. */
+export function rsaSizeProblem(bits: number): string | undefined {
+  const { least, most } = RSA_BITS;
+  if (bits >= least && bits <= most) return undefined;
+  return `The key is an rsa key of ${bits} bits; agents can use ${least} to ${most}. ` +
+    "Make another with `ssh-keygen -t ed25519`, or `-t rsa -b 4096`.";
 }
 
 function describeBlock(label: string, body: string): PrivateKeyDescription {
@@ -91,7 +107,7 @@ function describeBlock(label: string, body: string): PrivateKeyDescription {
     case "PRIVATE KEY":
       return describePkcs8(bytes);
     case "ENCRYPTED PRIVATE KEY":
-      return { usable: true, type: "unknown", encrypted: true };
+      return describeEncrypted(bytes);
     case "DSA PRIVATE KEY":
       return no(`DSA keys are not used any more. ${FORMATS}`);
     default:
@@ -100,29 +116,23 @@ function describeBlock(label: string, body: string): PrivateKeyDescription {
 }
 
 function describeOpenSsh(bytes: Uint8Array): PrivateKeyDescription {
-  const damaged = no("The OpenSSH key is damaged or cut off.");
-  const magic = new TextEncoder().encode("openssh-key-v1\0");
-  if (!magic.every((byte, index) => bytes[index] === byte)) return damaged;
-  const cipher = readField(bytes, magic.length);
-  const kdf = cipher && readField(bytes, cipher.end);
-  const kdfOptions = kdf && readField(bytes, kdf.end);
-  const publicKey = kdfOptions && readField(bytes, kdfOptions.end + 4);
-  const type = publicKey && readField(publicKey.bytes, 0);
-  const secret = publicKey && readField(bytes, publicKey.end);
-  if (!cipher || !kdfOptions || !type || !secret) return damaged;
-  const cipherName = latin1(cipher.bytes);
-  if (!OPENSSH_CIPHERS.includes(cipherName)) {
+  const envelope = readOpenSshEnvelope(bytes);
+  if (!envelope) return no("The OpenSSH key is damaged or cut off.");
+  const { cipher, rounds, type, publicKey } = envelope;
+  if (!OPENSSH_CIPHERS.includes(cipher)) {
     return no(
-      `The key is encrypted with ${printable(cipherName)}, which agents cannot undo. ${CONVERT}`,
+      `The key is encrypted with ${printable(cipher)}, which agents cannot undo. ${CONVERT}`,
     );
   }
-  if (bcryptRounds(kdfOptions.bytes) > MAX_BCRYPT_ROUNDS) {
+  if (rounds > MAX_BCRYPT_ROUNDS) {
     return no(
       `The key's passphrase takes more than ${MAX_BCRYPT_ROUNDS} rounds to check, at every login. ` +
         "Rewrite it with `ssh-keygen -p -a 16 -f <file>`.",
     );
   }
-  return describeType(latin1(type.bytes), cipherName !== "none");
+  const encrypted = cipher !== "none";
+  if (type !== "ssh-rsa") return describeType(type, encrypted);
+  return describeRsa(rsaBitsOf(publicKey), encrypted);
 }
 
 function describeTraditional(
@@ -139,31 +149,36 @@ function describeTraditional(
       : no(`The key is encrypted with ${printable(cipher)}, which agents cannot undo. ${CONVERT}`);
   }
   const outer = readDer(key.bytes, 0);
-  if (outer?.tag !== 0x30) return no("The key is damaged or cut off.");
-  if (key.type) return { usable: true, type: key.type, encrypted: false };
-  return describeCurve(outer.bytes);
+  if (outer?.tag !== DER.sequence) return no("The key is damaged or cut off.");
+  return key.type ? describeRsa(derBits(derItems(outer)[1]), false) : describeCurve(outer);
 }
 
 /** SEC1: SEQUENCE { version, OCTET STRING key, [0] { OID curve }, … } (RFC 5915). */
-function describeCurve(sequence: Uint8Array): PrivateKeyDescription {
-  const version = readDer(sequence, 0);
-  const secret = version && readDer(sequence, version.end);
-  const parameters = secret && readDer(sequence, secret.end);
+function describeCurve(outer: Der): PrivateKeyDescription {
+  const [_version, _secret, parameters] = derItems(outer);
   const oid = parameters?.tag === 0xa0 ? readDer(parameters.bytes, 0) : undefined;
-  return describeType(CURVE_OIDS[hex(oid?.bytes)] ?? "an ecdsa key on an unnamed curve", false);
+  return describeType(CURVE_OIDS[derOid(oid)] ?? "an ecdsa key on an unnamed curve", false);
 }
 
-/** PKCS#8: SEQUENCE { version, SEQUENCE { OID algorithm, OID curve? }, … } (RFC 5958). */
+/** PKCS#8: SEQUENCE { version, SEQUENCE { OID algorithm, OID curve? }, OCTET STRING key, … } (RFC 5958). */
 function describePkcs8(bytes: Uint8Array): PrivateKeyDescription {
-  const outer = readDer(bytes, 0);
-  const version = outer && readDer(outer.bytes, 0);
-  const algorithm = outer && version && readDer(outer.bytes, version.end);
-  const oid = algorithm && readDer(algorithm.bytes, 0);
-  if (!algorithm || !oid) return no("The PKCS#8 key is damaged or cut off.");
-  const kind = KEY_OIDS[hex(oid.bytes)];
+  const [_version, algorithm, key] = derItems(readDer(bytes, 0));
+  const [oid, curve] = derItems(algorithm);
+  if (!oid || !key) return no("The PKCS#8 key is damaged or cut off.");
+  const kind = KEY_OIDS[derOid(oid)];
+  if (kind === "ssh-rsa") return describeRsa(derBits(derItems(readDer(key.bytes, 0))[1]), false);
   if (kind !== "ec") return describeType(kind ?? "a key of another algorithm", false);
-  const curve = readDer(algorithm.bytes, oid.end);
-  return describeType(CURVE_OIDS[hex(curve?.bytes)] ?? "an ecdsa key on an unknown curve", false);
+  return describeType(CURVE_OIDS[derOid(curve)] ?? "an ecdsa key on an unknown curve", false);
+}
+
+function describeEncrypted(bytes: Uint8Array): PrivateKeyDescription {
+  const problem = encryptionProblem(readDer(bytes, 0));
+  return problem === undefined ? { usable: true, type: "unknown", encrypted: true } : no(problem);
+}
+
+function describeRsa(bits: number, encrypted: boolean): PrivateKeyDescription {
+  const problem = bits === 0 ? "The rsa key is damaged or cut off." : rsaSizeProblem(bits);
+  return problem === undefined ? { usable: true, type: "ssh-rsa", encrypted } : no(problem);
 }
 
 function describeType(type: string, encrypted: boolean): PrivateKeyDescription {
@@ -182,44 +197,6 @@ function no(reason: string): PrivateKeyDescription {
   return { usable: false, reason };
 }
 
-interface Piece {
-  readonly bytes: Uint8Array;
-  /** Where the next piece starts. */
-  readonly end: number;
-}
-
-/** A `string` of RFC 4251: a 32-bit length and that many bytes. */
-function readField(bytes: Uint8Array, offset: number): Piece | undefined {
-  if (offset + 4 > bytes.length) return undefined;
-  const start = offset + 4;
-  const end = start + new DataView(bytes.buffer, bytes.byteOffset).getUint32(offset);
-  return end <= bytes.length ? { bytes: bytes.subarray(start, end), end } : undefined;
-}
-
-/** One DER element: its tag, its content and where the next one starts. */
-function readDer(bytes: Uint8Array, offset: number): Piece & { readonly tag: number } | undefined {
-  const tag = bytes[offset];
-  let length = bytes[offset + 1];
-  if (tag === undefined || length === undefined) return undefined;
-  let start = offset + 2;
-  if (length >= 0x80) {
-    const count = length & 0x7f;
-    if (count === 0 || count > 4) return undefined;
-    length = 0;
-    for (const byte of bytes.subarray(start, start + count)) length = length * 256 + byte;
-    start += count;
-  }
-  const end = start + length;
-  return end <= bytes.length ? { tag, bytes: bytes.subarray(start, end), end } : undefined;
-}
-
-/** The options of `bcrypt`: string salt, uint32 rounds. */
-function bcryptRounds(options: Uint8Array): number {
-  const salt = readField(options, 0);
-  if (!salt || salt.end + 4 > options.length) return 0;
-  return new DataView(options.buffer, options.byteOffset).getUint32(salt.end);
-}
-
 function decodeBase64(text: string): Uint8Array | undefined {
   try {
     return Uint8Array.from(atob(text.replace(/\s+/g, "")), (char) => char.charCodeAt(0));
@@ -228,14 +205,6 @@ function decodeBase64(text: string): Uint8Array | undefined {
   }
 }
 
-function latin1(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(0, 100));
-}
-
 function printable(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, "?");
-}
-
-function hex(bytes: Uint8Array | undefined): string {
-  return Array.from(bytes ?? [], (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -51,12 +51,65 @@ Deno.test("describePrivateKey() leaves the type open where encryption hides it",
     "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n";
   const expected = { usable: true, type: "unknown", encrypted: true };
   assert.deepEqual(describePrivateKey(block("EC PRIVATE KEY", [1, 2, 3], encrypted)), expected);
-  assert.deepEqual(describePrivateKey(block("ENCRYPTED PRIVATE KEY", [1, 2, 3])), expected);
+  assert.deepEqual(describePrivateKey(encryptedPkcs8()), expected);
   assert.deepEqual(describePrivateKey(block("RSA PRIVATE KEY", [1, 2, 3], encrypted)), {
     ...expected,
     type: "ssh-rsa",
   });
 });
+
+/** A DER element, of content below 64 KiB. */
+function der(tag: number, ...content: readonly (readonly number[])[]): readonly number[] {
+  const bytes = content.flat();
+  const length = bytes.length < 0x80
+    ? [bytes.length]
+    : [0x82, bytes.length >> 8, bytes.length & 0xff];
+  return [tag, ...length, ...bytes];
+}
+
+function sequence(...content: readonly (readonly number[])[]): readonly number[] {
+  return der(0x30, ...content);
+}
+
+function octets(bytes: readonly number[]): readonly number[] {
+  return der(0x04, bytes);
+}
+
+function oid(hex: string): readonly number[] {
+  return der(0x06, [...Uint8Array.fromHex(hex)]);
+}
+
+function integer(value: number): readonly number[] {
+  const bytes: number[] = [];
+  for (let rest = value; rest > 0; rest = Math.floor(rest / 256)) bytes.unshift(rest % 256);
+  return der(0x02, (bytes[0] ?? 0) >= 0x80 ? [0, ...bytes] : bytes);
+}
+
+const AES_256_CBC = "60864801650304012a";
+const HMAC_SHA256 = "2a864886f70d0209";
+
+function pbkdf2(iterations: number, hash: string | undefined = HMAC_SHA256) {
+  const prf = hash === "" ? [] : sequence(oid(hash), [5, 0]);
+  const parameters = sequence(octets([1, 2, 3, 4]), integer(iterations), prf);
+  return sequence(oid("2a864886f70d01050c"), parameters);
+}
+
+function scrypt(cost: number, blockSize: number, parallel: number) {
+  const numbers = [cost, blockSize, parallel].map(integer);
+  return sequence(oid("2b06010401da47040b"), sequence(octets([1, 2, 3, 4]), ...numbers));
+}
+
+/** The envelope of an encrypted PKCS#8 key, with nothing true inside. */
+function encryptedPkcs8({ derivation = pbkdf2(2_048), cipher = AES_256_CBC } = {}): string {
+  const encryption = sequence(oid(cipher), octets(Array(16).fill(7)));
+  const pbes2 = sequence(oid("2a864886f70d01050d"), sequence(derivation, encryption));
+  return block("ENCRYPTED PRIVATE KEY", sequence(pbes2, octets([1, 2, 3, 4])));
+}
+
+function pkcs1(bits: number): string {
+  const modulus = der(0x02, [0, 0x80, ...Array(bits / 8 - 1).fill(1)]);
+  return block("RSA PRIVATE KEY", sequence(integer(0), modulus, integer(65_537)));
+}
 
 /** OIDs in DER: of ecPublicKey, of secp256k1 (no SSH curve) and of X25519 (cannot sign). */
 const EC = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
@@ -99,6 +152,42 @@ const UNUSABLE: readonly (readonly [name: string, text: string, reason: RegExp])
     "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----",
     /PEM form/,
   ],
+  [
+    "slow PBKDF2",
+    encryptedPkcs8({ derivation: pbkdf2(3_000_001) }),
+    /3,000,000 iterations.*openssl/,
+  ],
+  ["endless PBKDF2", encryptedPkcs8({ derivation: pbkdf2(2 ** 80) }), /3,000,000 iterations/],
+  ["slow scrypt", encryptedPkcs8({ derivation: scrypt(2 ** 18, 8, 1) }), /scrypt with N above/],
+  ["wide scrypt", encryptedPkcs8({ derivation: scrypt(2 ** 14, 2 ** 10, 1) }), /scrypt with N/],
+  ["many scrypts", encryptedPkcs8({ derivation: scrypt(2 ** 14, 8, 2 ** 10) }), /scrypt with N/],
+  [
+    "HMAC-SHA1",
+    encryptedPkcs8({ derivation: pbkdf2(2_048, "2a864886f70d0207") }),
+    /HMAC-SHA1.*openssl pkcs8 -topk8/,
+  ],
+  ["an unnamed hash", encryptedPkcs8({ derivation: pbkdf2(2_048, "") }), /HMAC-SHA1/],
+  ["DES3", encryptedPkcs8({ cipher: "2a864886f70d0307" }), /with DES3.*openssl pkcs8 -topk8/],
+  [
+    "another cipher",
+    encryptedPkcs8({ cipher: "608648016503040101" }),
+    /2\.16\.840\.1\.101\.3\.4\.1\.1,/,
+  ],
+  [
+    "PBES1",
+    block(
+      "ENCRYPTED PRIVATE KEY",
+      sequence(
+        sequence(oid("2a864886f70d010c0103"), sequence(octets([1]), integer(1))),
+        octets([1]),
+      ),
+    ),
+    /PBE-SHA1-3DES/,
+  ],
+  ["an encrypted key cut off", block("ENCRYPTED PRIVATE KEY", [1, 2, 3]), /damaged or cut off/],
+  ["a long rsa key", pkcs1(8_192), /8192 bits; agents can use 1024 to 4096/],
+  ["a short rsa key", pkcs1(512), /512 bits/],
+  ["two keys", pkcs1(2_048) + pkcs1(2_048), /several private keys/],
   ["no base64", "-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----", /no base64/],
 ];
 
@@ -110,12 +199,42 @@ for (const [name, text, reason] of UNUSABLE) {
   });
 }
 
+Deno.test("describePrivateKey() takes the strongest encryption that is bearable", () => {
+  const expected = { usable: true, type: "unknown", encrypted: true };
+  for (const derivation of [pbkdf2(3_000_000), scrypt(2 ** 17, 8, 1)]) {
+    assert.deepEqual(describePrivateKey(encryptedPkcs8({ derivation })), expected);
+  }
+});
+
+Deno.test("describePrivateKey() finds the key among what tools write around it", () => {
+  const key = pkcs1(2_048);
+  const around = [
+    `Bag Attributes\n    friendlyName: x\nKey Attributes: <No Attributes>\n${key}`,
+    `${key}ssh-rsa AAAAB3NzaC1yc2E netops@example\n`,
+    `ssh-rsa AAAAB3NzaC1yc2E netops@example\n${key}`,
+    `${block("EC PARAMETERS", [6, 1, 1])}${key}${block("CERTIFICATE", [0x30, 0])}`,
+    key.replaceAll("\n", "\r\n"),
+    key.replaceAll(/^/gm, "    "),
+  ];
+  for (const text of around) {
+    assert.deepEqual(
+      describePrivateKey(text),
+      { usable: true, type: "ssh-rsa", encrypted: false },
+      text,
+    );
+  }
+});
+
 Deno.test("describePrivateKey() withstands every cut and every flipped byte", () => {
-  const whole = openSsh({ cipher: "aes256-ctr", rounds: 16 });
+  withstandsDamage(openSsh({ cipher: "aes256-ctr", rounds: 16 }));
+  withstandsDamage(encryptedPkcs8());
+});
+
+function withstandsDamage(whole: string): void {
   for (let at = 0; at < whole.length; at++) {
     for (const text of [whole.slice(0, at), `${whole.slice(0, at)}/${whole.slice(at + 1)}`]) {
       const description = describePrivateKey(text);
       assert.ok(description.usable || description.reason.length < 400);
     }
   }
-});
+}

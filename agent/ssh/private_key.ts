@@ -1,4 +1,6 @@
-import { describePrivateKey } from "@rookery/shared/private_key.ts";
+import { rsaBitsOf } from "@rookery/shared/openssh_envelope.ts";
+import { describePrivateKey, rsaSizeProblem } from "@rookery/shared/private_key.ts";
+import { privateKeyBlocks } from "@rookery/shared/private_key_block.ts";
 import { Buffer } from "node:buffer";
 import { createPrivateKey } from "node:crypto";
 // @ts-types="@types/ssh2"
@@ -14,12 +16,12 @@ type ParsedKey = ssh2.ParsedKey;
  * with under Deno. Throws a `DeviceError` `credential_unusable` that says why and which formats work.
  */
 export function readPrivateKey(pem: string, passphrase?: string): ParsedKey {
-  const text = `${pem.trim().replace(/\r\n?/g, "\n")}\n`;
-  const description = describePrivateKey(text);
+  const description = describePrivateKey(pem);
   if (!description.usable) throw unusable(description.reason);
   if (description.encrypted && !passphrase) {
     throw unusable("The private key is encrypted and the credential has no passphrase.");
   }
+  const text = privateKeyBlocks(pem)[0]?.text ?? "";
   try {
     if (!description.encrypted) return open(text, undefined);
     return unlockedKeys.get(text, passphrase ?? "", () => open(text, passphrase));
@@ -36,6 +38,7 @@ function open(text: string, passphrase: string | undefined): ParsedKey {
   const key = text.startsWith("-----BEGIN OPENSSH")
     ? readOpenSsh(text, passphrase)
     : readPem(text, passphrase);
+  refuseOddSize(key);
   proveItSigns(key);
   return key;
 }
@@ -78,6 +81,13 @@ function parse(text: string, passphrase?: string): ParsedKey {
   const key = Array.isArray(parsed) ? parsed[0] : parsed;
   if (!key) throw new Error("The file holds no key");
   return key;
+}
+
+/** The size of an encrypted key shows only now. */
+function refuseOddSize(key: ParsedKey): void {
+  if (key.type !== "ssh-rsa") return;
+  const problem = rsaSizeProblem(rsaBitsOf(key.getPublicSSH()));
+  if (problem !== undefined) throw unusable(problem);
 }
 
 /** A key that cannot sign would fail only at the device, as if the device had refused it. */
