@@ -2,53 +2,22 @@
  * `deno task demo`: a whole Rookery on this machine, with its own database, two sites, two agents and a farm of
  * devices of which six fail on purpose. `--once` ends after the table, `--json` is for programs.
  */
-import { parseArgs } from "node:util";
 import type { DeviceId } from "@rookery/shared/ids.ts";
 import { ProcessGroup } from "../support/processes.ts";
+import { type DemoOptions, readOptions, USAGE } from "./options.ts";
 import { makeProgressBar } from "./progress.ts";
 import { DEMO_FAULTS, type Row } from "./round.ts";
 import { setStage, type Stage } from "./stage.ts";
 import { formatTable } from "./table.ts";
+import { untilUnwanted } from "./until_unwanted.ts";
 
-const USAGE = `deno task demo [--devices N] [--once] [--json] [--seed N]
-
-  --devices N  how many devices (default 24, at least 12)
-  --once       end after the table: exit code 0 when every device ended as it should, else 1
-  --json       print the same for programs, and no progress
-  --seed N     other configurations (default 1)
-`;
-
-const LEAST_DEVICES = 12;
-
-interface DemoOptions {
-  readonly devices: number;
-  readonly seed: number;
-  readonly once: boolean;
-  readonly json: boolean;
-}
-
-function readOptions(args: readonly string[]): DemoOptions {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      devices: { type: "string", default: "24" },
-      seed: { type: "string", default: "1" },
-      once: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-    },
-  });
-  const devices = Number(values.devices);
-  const seed = Number(values.seed);
-  if (!Number.isInteger(devices) || devices < LEAST_DEVICES || devices > 2_000) {
-    throw new TypeError(`--devices must be a whole number from ${LEAST_DEVICES} to 2000`);
-  }
-  if (!Number.isInteger(seed)) throw new TypeError("--seed must be a whole number");
-  return { devices, seed, once: values.once, json: values.json };
-}
+const INTERRUPTED = 130;
+const OUTPUT_CLOSED = 141;
 
 interface Played {
-  readonly url: string;
-  readonly link: string;
+  /** Where the demo stays up; absent with `--once`, when it does not. */
+  readonly url?: string;
+  readonly link?: string;
   readonly rounds: readonly { readonly title: string; readonly rows: readonly Row[] }[];
   readonly asExpected: boolean;
 }
@@ -63,8 +32,7 @@ async function play(group: ProcessGroup, options: DemoOptions): Promise<Played> 
   const changed = await changeOne(stage);
   const second = await stage.playRound({ changed, onProgress: bar("Round 2") });
   return {
-    url: installation.url,
-    link: await installation.recoveryLink(),
+    ...(options.once ? {} : { url: installation.url, link: await installation.recoveryLink() }),
     rounds: [{ title: "Round 1", rows: first }, {
       title: "Round 2, with one configuration changed",
       rows: second,
@@ -97,6 +65,7 @@ function show({ rounds, url, link, asExpected }: Played): void {
       ? "\nEvery device ended as it should; the six that failed were made to."
       : "\nSome devices did not end as they should: they are marked (!).",
   );
+  if (url === undefined) return;
   print(`\nAPI and its documentation   ${url}/api/docs`);
   print(`One-time link (user admin)  ${link}`);
 }
@@ -107,22 +76,19 @@ function print(text: string): void {
   Deno.stdout.writeSync(encoder.encode(`${text}\n`));
 }
 
-/** Resolves when somebody wants the demo to end. */
-function untilInterrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, resolve);
-  });
+function complain(text: string): void {
+  Deno.stderr.writeSync(encoder.encode(`${text}\n`));
 }
 
 async function main(options: DemoOptions): Promise<number> {
-  const interrupted = untilInterrupted();
+  const interrupted = untilUnwanted();
   await using group = await ProcessGroup.create("rookery-demo-");
   const playing = play(group, options);
   const played = await Promise.race([playing, interrupted]);
   if (!played) {
     // What it waits for is being taken away: how it fails is of no interest.
     playing.catch(() => {});
-    return 130;
+    return INTERRUPTED;
   }
   if (options.json) print(JSON.stringify(played, null, 2));
   else show(played);
@@ -133,13 +99,24 @@ async function main(options: DemoOptions): Promise<number> {
   return played.asExpected ? 0 : 1;
 }
 
-if (import.meta.main) {
+/** Whoever closed our output wants no more of it, and no complaint either. */
+function codeOfFailure(error: unknown): number {
+  if (error instanceof Deno.errors.BrokenPipe) return OUTPUT_CLOSED;
+  complain(`The demo failed: ${error instanceof Error ? error.stack : error}`);
+  return 1;
+}
+
+async function runProgram(args: readonly string[]): Promise<number> {
   let options: DemoOptions;
   try {
-    options = readOptions(Deno.args);
+    options = readOptions(args);
   } catch (error) {
-    print(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
-    Deno.exit(2);
+    complain(`${error instanceof Error ? error.message : error}\n\n${USAGE.trimEnd()}`);
+    return 2;
   }
-  Deno.exit(await main(options));
+  if (!options.help) return await main(options);
+  print(USAGE.trimEnd());
+  return 0;
 }
+
+if (import.meta.main) Deno.exit(await runProgram(Deno.args).catch(codeOfFailure));

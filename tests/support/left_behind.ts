@@ -24,12 +24,13 @@ export async function endProcesses(mark: RunMark): Promise<readonly string[]> {
   return left.map(({ pid, command }) => `process ${pid} (${command})`);
 }
 
-interface FoundProcess {
+export interface FoundProcess {
   readonly pid: number;
   readonly command: string;
 }
 
-async function findProcesses(mark: RunMark): Promise<readonly FoundProcess[]> {
+/** The processes of a run that are alive now. */
+export async function findProcesses(mark: RunMark): Promise<readonly FoundProcess[]> {
   if (Deno.build.os !== "linux") return [];
   const found: FoundProcess[] = [];
   for await (const { name } of Deno.readDir("/proc")) {
