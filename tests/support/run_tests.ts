@@ -2,9 +2,10 @@
  * `deno task test [arguments of deno test]`: gives all test files one database server, counts skipped tests by reason, and
  * fails the run when anything is left behind: a database, a process, a temporary file.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { endProcesses, listFolder } from "./left_behind.ts";
+import { lockRun, RUN_PREFIX, sweepRuns } from "./sweep.ts";
 import { countCases, readSkips, summarise } from "./test_report.ts";
 import { openTestServer } from "./test_server.ts";
 
@@ -28,6 +29,8 @@ interface Outcome {
 async function main(): Promise<number> {
   const run = await makeRun();
   try {
+    using _lock = await lockRun(run.folder);
+    await sweepRuns(dirname(run.folder));
     const interrupts = listenForInterrupts();
     const { code, left } = await runWithServer(run, interrupts).finally(interrupts.close);
     if (interrupts.seen()) return INTERRUPTED;
@@ -40,7 +43,7 @@ async function main(): Promise<number> {
 async function makeRun(): Promise<Run> {
   const id = crypto.randomUUID();
   // Kept short: sockets stand below it, and their paths may have 107 bytes.
-  const folder = await Deno.makeTempDir({ prefix: "rookery-run-" });
+  const folder = await Deno.makeTempDir({ prefix: RUN_PREFIX });
   const temp = join(folder, "t");
   await Deno.mkdir(temp);
   // Test programs that run as another user must be able to enter.

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { TextLines } from "../../control-plane/database/text_lines.ts";
 
@@ -33,6 +34,8 @@ async function runTests(text: string, env: Record<string, string> = {}): Promise
     stdin: "null",
     stdout: "piped",
     stderr: "null",
+    // A group of its own, so that a test can kill all of it at once.
+    detached: true,
   }).spawn();
   const remove = () => Deno.remove(folder, { recursive: true });
   return { temp, child, [Symbol.asyncDispose]: remove };
@@ -124,6 +127,53 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     assert.deepEqual(await listOf(run.temp), []);
     assert.deepEqual(await processesIn(run.temp), []);
   });
+}
+
+Deno.test("run_tests removes what a killed run left, and nothing of one that runs", async () => {
+  await using killed = await runTests(WAITING);
+  const ofKilled = readOutput(killed);
+  await ofKilled.waiting;
+  const cluster = await clusterOf(killed.child.pid);
+  await using running = await runTests(WAITING, { TMPDIR: killed.temp });
+  const ofRunning = readOutput(running);
+  await ofRunning.waiting;
+  const runningCluster = await clusterOf(running.child.pid);
+  assert.equal((await runsIn(killed.temp)).length, 2);
+  process.kill(-killed.child.pid, "SIGKILL");
+  await killed.child.status;
+  await using next = await runTests(SKIPPING, { TMPDIR: killed.temp });
+  assert.equal((await next.child.output()).code, 0);
+  await assert.rejects(Deno.stat(cluster), Deno.errors.NotFound);
+  assert.ok((await Deno.stat(runningCluster)).isDirectory);
+  assert.equal((await runsIn(killed.temp)).length, 1);
+  running.child.kill("SIGINT");
+  await running.child.status;
+  assert.deepEqual(await runsIn(killed.temp), []);
+  await Promise.all([ofKilled.ended, ofRunning.ended]);
+});
+
+/** Reads what a run of WAITING says, to its end. */
+function readOutput({ child }: RunningTests): { waiting: Promise<void>; ended: Promise<void> } {
+  const { promise: waiting, resolve } = Promise.withResolvers<void>();
+  const read = async () => {
+    for await (const line of child.stdout.pipeThrough(new TextLines())) {
+      if (line.includes("waiting for ever")) resolve();
+    }
+  };
+  return { waiting, ended: read() };
+}
+
+async function runsIn(temp: string): Promise<readonly string[]> {
+  return (await listOf(temp)).filter((name) => name.startsWith("rookery-run-"));
+}
+
+/** The data folder of a run's cluster: its lock is held open by the runner. */
+async function clusterOf(pid: number): Promise<string> {
+  for (const fd of await listOf(`/proc/${pid}/fd`)) {
+    const path = await Deno.readLink(`/proc/${pid}/fd/${fd}`).catch(() => "");
+    if (/rookery-cluster-\w+\/postgres\.lock$/.test(path)) return dirname(path);
+  }
+  return assert.fail("the run has no cluster");
 }
 
 /** The processes that work below a folder: PostgreSQL does. */

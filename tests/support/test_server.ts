@@ -3,6 +3,7 @@ import { statfsSync } from "node:fs";
 import { connectDatabase, type DatabaseAddress } from "../../control-plane/database/connect.ts";
 import { startEmbeddedPostgres } from "../../control-plane/database/embedded.ts";
 import { migrate } from "../../control-plane/database/migrate.ts";
+import { CLUSTER_PREFIX, sweepClusters } from "./sweep.ts";
 
 /** What a test file must know to clone a database; travels as JSON in ROOKERY_TEST_DATABASE. */
 export interface TestServerAddress {
@@ -38,7 +39,9 @@ export async function openTestServer(url: string | undefined): Promise<TestServe
 }
 
 async function startCluster(stack: AsyncDisposableStack): Promise<DatabaseAddress> {
-  const dataDir = await Deno.makeTempDir({ dir: fastDir(), prefix: "rookery-cluster-" });
+  const dir = fastDir();
+  await sweepClusters(dir);
+  const dataDir = await Deno.makeTempDir({ dir, prefix: CLUSTER_PREFIX });
   stack.defer(() => Deno.remove(dataDir, { recursive: true }));
   const settings = { max_connections: "300", wal_level: "minimal", max_wal_senders: "0" };
   const cluster = await startEmbeddedPostgres({ dataDir, durable: false, settings });
