@@ -37,7 +37,14 @@ async function runTests(text: string, env: Record<string, string> = {}): Promise
     // A group of its own, so that a test can kill all of it at once.
     detached: true,
   }).spawn();
-  const remove = () => Deno.remove(folder, { recursive: true });
+  let ended = false;
+  const status = child.status.then(() => ended = true);
+  const remove = async () => {
+    // A test that failed in the middle must not leave its run behind.
+    if (!ended) process.kill(-child.pid, "SIGKILL");
+    await status;
+    await Deno.remove(folder, { recursive: true });
+  };
   return { temp, child, [Symbol.asyncDispose]: remove };
 }
 
