@@ -1,8 +1,13 @@
 import { z } from "zod";
 
-/** A branded UUID: `DeviceId` is not assignable to `SiteId`, though both are UUID strings on the wire. */
-function id<const Name extends string>(name: Name) {
-  return z.uuid().brand<Name>().meta({ id: name, description: `UUID of a ${name.slice(0, -2)}` });
+/**
+ * A branded UUID: `DeviceId` is not assignable to `SiteId`, though both are UUID strings on the wire. Both cases are
+ * read (RFC 9562) and one is kept: PostgreSQL compares values, but sealed contexts, signed claims and audit rows compare
+ * texts.
+ */
+export function id<const Name extends string>(name: Name) {
+  return z.uuid().overwrite((value) => value.toLowerCase()).brand<Name>()
+    .meta({ id: name, description: `UUID of a ${name.slice(0, -2)}` });
 }
 
 /** A managed service provider's customer; one exists from the start. */

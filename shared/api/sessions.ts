@@ -1,11 +1,11 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
-import { Instant } from "../ids.ts";
+import { id, Instant } from "../ids.ts";
 import { Permission } from "./access.ts";
 import { text } from "./page.ts";
 import { NewPassword, User } from "./users.ts";
 
-export const SessionId = z.uuid().brand<"SessionId">().meta({ id: "SessionId" });
+export const SessionId = id("SessionId");
 export type SessionId = z.infer<typeof SessionId>;
 
 /** Who is calling, and what they may do. */

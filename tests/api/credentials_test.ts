@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
+import { createJoinToken } from "@rookery/shared/api/agents.ts";
+import { listAuditRows } from "@rookery/shared/api/audit.ts";
 import {
   createCredential,
   deleteCredential,
@@ -8,9 +10,10 @@ import {
   updateCredential,
 } from "@rookery/shared/api/credentials.ts";
 import { archiveDevice, createDevice } from "@rookery/shared/api/devices.ts";
+import { createJobs } from "@rookery/shared/api/jobs.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
 import { createTenant } from "@rookery/shared/api/tenants.ts";
-import type { CredentialId } from "@rookery/shared/ids.ts";
+import type { CredentialId, DeviceId, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import { openSecrets } from "../../control-plane/credentials/vault.ts";
 import { testControlPlane } from "../support/control_plane.ts";
@@ -119,6 +122,28 @@ Deno.test("deleteCredential() refuses one that a device uses", async () => {
   const { id } = await admin.call(createCredential, { body: unused });
   await admin.call(deleteCredential, { params: { credentialId: id } });
   await refusedAs("not-found", admin.call(getCredential, { params: { credentialId: id } }));
+});
+
+Deno.test("an id in upper case is the same id: what is sealed and audited under it is found again", async () => {
+  const admin = await plane.administrator();
+  const body = { name: "shouted", username: "backup", password: PASSWORD };
+  const { id } = await admin.call(createCredential, { body });
+  const shouted = id.toUpperCase() as CredentialId;
+  const params = { credentialId: shouted };
+  const changed = await admin.call(updateCredential, { params, body: { password: "another one" } });
+  assert.equal(changed.version, 2);
+  assert.deepEqual(await stored(id, 2), { password: "another one" });
+  const { items } = await admin.call(listAuditRows, { query: { targetId: id } });
+  assert.deepEqual(items.map(({ action }) => action), ["credential.update", "credential.create"]);
+  const { id: siteId } = await admin.call(createSite, { body: { name: "shouted" } });
+  const device = { siteId, name: "shouted", host: "192.0.2.8", platform: "frr" };
+  const { id: deviceId } = await admin.call(createDevice, { body: device });
+  const deviceIds = [deviceId.toUpperCase() as DeviceId];
+  const { jobs } = await admin.call(createJobs, { body: { deviceIds } });
+  assert.equal(jobs[0]?.deviceId, deviceId);
+  const siteIds = [siteId.toUpperCase() as SiteId];
+  const token = await admin.call(createJoinToken, { body: { agentName: "shouted", siteIds } });
+  assert.deepEqual(token.siteIds, [siteId]);
 });
 
 Deno.test("a device cannot use the credential of another tenant", async () => {
