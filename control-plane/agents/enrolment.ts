@@ -88,10 +88,13 @@ async function enrolFirst(tx: Transaction<Database>, token: JoinTokenRow, enrolm
   return agentId;
 }
 
-/** Sites may have gone since the token was made; without any the agent would have nothing to do. */
+/**
+ * Sites may have gone since the token was made; without any the agent would have nothing to do. Locked, so that none goes
+ * before the agent stands in the database.
+ */
 async function existingSites(tx: Transaction<Database>, token: JoinTokenRow) {
   const rows = await tx.selectFrom("sites").select("id").where("id", "in", token.siteIds as never)
-    .where("tenantId", "=", token.tenantId).execute();
+    .where("tenantId", "=", token.tenantId).forKeyShare().execute();
   if (rows.length === 0) throw invalid("None of the join token's sites exists any more.");
   return rows.map((row) => row.id);
 }

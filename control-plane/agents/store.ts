@@ -68,7 +68,13 @@ export interface AgentSelection {
   readonly limit: number;
 }
 
-/** Agents in the order of their ids; visible are those of which at least one site is. */
+/** Of an agent at least one site must be visible; one that has no site is seen by whoever sees all. */
+function isAgentVisible(scope: Scope) {
+  return scope.all ? sql`true` : sql`exists (
+    select 1 from agent_sites s where s.agent_id = a.id and ${isVisible("s.site_id", scope)})`;
+}
+
+/** Agents in the order of their ids. */
 export async function selectAgents(
   db: Kysely<Database>,
   selection: AgentSelection,
@@ -79,9 +85,7 @@ export async function selectAgents(
           and ${isVisible("s.site_id", selection.scope)} order by s.site_id) as site_ids,
       coalesce(e.expires_at > now(), false) as online, e.seen_at as last_seen_at
     from agents a left join agent_sessions e on e.agent_id = a.id
-    where exists (
-        select 1 from agent_sites s where s.agent_id = a.id
-          and ${isVisible("s.site_id", selection.scope)})
+    where ${isAgentVisible(selection.scope)}
       and (${selection.after ?? null}::uuid is null or a.id > ${selection.after ?? null}::uuid)
       and (${selection.agentId ?? null}::uuid is null or a.id = ${selection.agentId ?? null}::uuid)
     order by a.id limit ${selection.limit}`.execute(db);

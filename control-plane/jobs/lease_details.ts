@@ -84,12 +84,15 @@ export async function findGrant(
     .executeTakeFirst();
 }
 
+const DEFAULT_TTL_SECONDS = 180;
+
 /** How long an agent's session lives between heartbeats: the most patient of its sites decides. */
 export async function sessionTtlSeconds(
   db: Kysely<Database>,
   siteIds: readonly SiteId[],
 ): Promise<number> {
+  if (siteIds.length === 0) return DEFAULT_TTL_SECONDS;
   const row = await db.selectFrom("sites").where("id", "in", [...siteIds])
     .select(({ fn }) => fn.max("leaseTtlSeconds").as("ttlSeconds")).executeTakeFirst();
-  return row?.ttlSeconds ?? 180;
+  return row?.ttlSeconds ?? DEFAULT_TTL_SECONDS;
 }

@@ -65,11 +65,21 @@ export function mountSites(app: App, { db }: { readonly db: Kysely<Database> }):
     await readSite(db, context.scope, id);
     await refuseDuplicates({}, () =>
       inTransaction(db, async (tx) => {
+        refuseServed(await store.lockServingAgents(tx, id));
         await store.deleteSite(tx, id);
         const target = { kind: "site", id };
         await writeAudit(tx, { actor: actorOf(context), action: "site.delete", target });
       }));
   });
+}
+
+/** An agent without a site would go on running and hold its keys, with nobody to think of it. */
+function refuseServed(agents: readonly string[]): void {
+  if (agents.length === 0) return;
+  throw new ProblemError(
+    "in-use",
+    `These agents serve the site: ${agents.join(", ")}. Revoke them before you delete it.`,
+  );
 }
 
 async function readSite(db: Kysely<Database>, scope: Scope, siteId: SiteId) {

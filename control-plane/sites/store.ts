@@ -1,4 +1,4 @@
-import { type Insertable, type Kysely, sql, type Updateable } from "kysely";
+import { type Insertable, type Kysely, sql, type Transaction, type Updateable } from "kysely";
 import type { SiteId, TenantId } from "@rookery/shared/ids.ts";
 import type { Database, SitesTable } from "../database/schema.ts";
 import { type Scope, whereVisible } from "../permissions/scope.ts";
@@ -31,6 +31,16 @@ export async function updateSite(
 ): Promise<void> {
   await db.updateTable("sites").set({ ...change, updatedAt: sql<Temporal.Instant>`now()` })
     .where("id", "=", id).execute();
+}
+
+/** The names of the agents that would be left without a word when the site goes. Locks the site against new ones. */
+export async function lockServingAgents(tx: Transaction<Database>, id: SiteId): Promise<string[]> {
+  await tx.selectFrom("sites").select("id").where("id", "=", id).forUpdate().execute();
+  const rows = await tx.selectFrom("agentSites")
+    .innerJoin("agents", "agents.id", "agentSites.agentId").select("agents.name")
+    .where("agentSites.siteId", "=", id).where("agents.status", "<>", "revoked")
+    .orderBy("agents.name").limit(10).execute();
+  return rows.map((row) => row.name);
 }
 
 export async function deleteSite(db: Kysely<Database>, id: SiteId): Promise<void> {

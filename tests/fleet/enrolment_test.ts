@@ -3,14 +3,28 @@ import { join } from "node:path";
 import { exportJWK, generateKeyPair } from "jose";
 import { sql } from "kysely";
 import { enrollAgent, type SignJwk } from "@rookery/shared/api/agent_protocol.ts";
-import { createJoinToken, deleteJoinToken, revokeAgent } from "@rookery/shared/api/agents.ts";
+import {
+  createJoinToken,
+  deleteJoinToken,
+  getAgent,
+  listAgents,
+  revokeAgent,
+} from "@rookery/shared/api/agents.ts";
+import { deleteSite } from "@rookery/shared/api/sites.ts";
 import { call } from "@rookery/shared/client.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { ownVersions, ProvenSender } from "../../agent/control_plane.ts";
 import type { ProofKey } from "../../agent/dpop.ts";
 import { enroll, EnrolmentError } from "../../agent/enroll.ts";
 import { StateFolder } from "../../agent/state_folder.ts";
-import { freshName, makeJoinToken, makeSite, makeStateFolder } from "../support/agent_bench.ts";
+import {
+  bootByHand,
+  enrolAgent,
+  freshName,
+  makeJoinToken,
+  makeSite,
+  makeStateFolder,
+} from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 import { Wire } from "../support/wire.ts";
@@ -180,6 +194,35 @@ Deno.test("deleteJoinToken() leaves a used token and its agent alone", async () 
     admin.call(deleteJoinToken, { params: { joinTokenId: token.id } }),
     refusedAs("not-found"),
   );
+});
+
+Deno.test("deleteSite() names the agents that serve the site, and takes it once they are revoked", async () => {
+  const admin = await plane.administrator();
+  const siteId = await makeSite(plane);
+  const token = await makeJoinToken(plane, [siteId]);
+  const { agentId } = await enrolAs(token.joinToken, await makeKey());
+  await assert.rejects(
+    admin.call(deleteSite, { params: { siteId } }),
+    (error: Error) => refusedAs("in-use")(error) && error.message.includes(token.agentName),
+  );
+  await admin.call(revokeAgent, { params: { agentId } });
+  await admin.call(deleteSite, { params: { siteId } });
+  const left = await admin.call(getAgent, { params: { agentId } });
+  assert.deepEqual([left.status, left.siteIds], ["revoked", []]);
+});
+
+Deno.test("an agent without a site is seen, may open its session, and can be revoked", async () => {
+  const admin = await plane.administrator();
+  const siteId = await makeSite(plane);
+  await using agent = await enrolAgent(plane, [siteId]);
+  await sql`delete from sites where id = ${siteId}`.execute(database.db);
+  const { agentId } = agent.identity;
+  const boot = await bootByHand(plane, agent);
+  assert.deepEqual(await boot.claim(), []);
+  const { items } = await admin.call(listAgents, { query: { limit: 500 } });
+  assert.ok(items.some(({ id, siteIds }) => id === agentId && siteIds.length === 0));
+  const revoked = await admin.call(revokeAgent, { params: { agentId } });
+  assert.equal(revoked.status, "revoked");
 });
 
 Deno.test("createJoinToken() takes no site that does not exist", async () => {
