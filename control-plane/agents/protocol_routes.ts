@@ -5,6 +5,7 @@ import {
   readSigningKeys,
 } from "@rookery/shared/api/agent_protocol.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { refuseDuplicates } from "../database/constraints.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
@@ -21,6 +22,16 @@ import {
 import { heartbeatSeconds, openSession } from "./open_session.ts";
 import type { AgentServices } from "./services.ts";
 import { findAgent, setCapacity, siteIdsOf } from "./store.ts";
+
+const DUPLICATES = {
+  agents_name: [
+    "joinToken",
+    "another agent has the name of this join token: revoke the old agent, or make a join token " +
+    "with another name",
+  ],
+  // Two tokens used at once by one key: one of them made the agent.
+  agents_thumbprint_key: ["signJwk", "this key belongs to an enrolled agent already"],
+} as const;
 
 /** How agents join, open their sessions and leave; what they do in between is in `jobs/lease_routes.ts`. */
 export function mountAgentProtocol(app: App, services: AgentServices): void {
@@ -71,7 +82,10 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
 async function enrolled(services: AgentServices, enrolment: Enrolment) {
   const { db, keyRing } = services;
   try {
-    const agentId = await inTransaction(db, (tx) => enrol(tx, enrolment));
+    const agentId = await refuseDuplicates(
+      DUPLICATES,
+      () => inTransaction(db, (tx) => enrol(tx, enrolment)),
+    );
     const { name } = activeOrRefuse(await findAgent(db, agentId));
     return {
       agentId,

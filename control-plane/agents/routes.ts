@@ -8,7 +8,7 @@ import {
   revokeAgent,
 } from "@rookery/shared/api/agents.ts";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
-import { AgentId, JoinTokenId, type SiteId } from "@rookery/shared/ids.ts";
+import { AgentId, JoinTokenId, type SiteId, type TenantId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { newId } from "../database/new_id.ts";
@@ -23,6 +23,7 @@ import type { Scope } from "../permissions/scope.ts";
 import {
   type AgentView,
   deleteUnusedJoinToken,
+  findNameHolder,
   insertJoinToken,
   type JoinTokenRow,
   markRevoked,
@@ -59,6 +60,7 @@ export function mountAgents(
     const secret = `rkj_${randomSecret()}`;
     const row = await inTransaction(db, async (tx) => {
       const tenantId = await tenantOf(tx, context.scope, body.siteIds);
+      await refuseTakenName(tx, { tenantId, name: body.agentName });
       const token = await insertJoinToken(tx, {
         ...body,
         id: newId<JoinTokenId>(),
@@ -131,6 +133,18 @@ async function tenantOf(db: Kysely<Database>, scope: Scope, siteIds: readonly Si
   );
   if (foreign >= 0) throw refusedSite(foreign, "belongs to another tenant than the first site");
   return first.tenantId;
+}
+
+/** Found out now rather than on the agent's machine, where only the enrolment itself is sure. */
+async function refuseTakenName(db: Kysely<Database>, wanted: { tenantId: TenantId; name: string }) {
+  const holder = await findNameHolder(db, wanted);
+  if (!holder) return;
+  const detail = holder === "agent"
+    ? "another agent has this name: revoke the old agent, or choose another name"
+    : "an unused join token is for this name: withdraw it, or choose another name";
+  throw new ProblemError("conflict", `#/agentName: ${detail}`, {
+    errors: [{ detail, pointer: "#/agentName" }],
+  });
 }
 
 function refusedSite(index: number, detail: string): ProblemError {

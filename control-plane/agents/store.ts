@@ -185,6 +185,22 @@ export async function insertJoinToken(
   }).returningAll().executeTakeFirstOrThrow();
 }
 
+/** What has or will have this name at a tenant: an agent that is not revoked, or a token that still works. */
+export async function findNameHolder(
+  db: Kysely<Database>,
+  { tenantId, name }: { tenantId: TenantId; name: string },
+): Promise<"agent" | "join_token" | undefined> {
+  const { rows } = await sql<{ holder: "agent" | "join_token" }>`
+    select 'agent' as holder from agents
+    where tenant_id = ${tenantId} and lower(name) = lower(${name}) and status <> 'revoked'
+    union all
+    select 'join_token' from join_tokens
+    where tenant_id = ${tenantId} and lower(agent_name) = lower(${name}) and used_at is null
+      and expires_at > now()
+    limit 1`.execute(db);
+  return rows[0]?.holder;
+}
+
 /** Locks a join token by the digest of its secret; the lock orders two that use it at once. */
 export async function lockJoinToken(
   tx: Transaction<Database>,

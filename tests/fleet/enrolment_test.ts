@@ -67,6 +67,15 @@ function refusedAs(type: string) {
   return (error: unknown) => error instanceof ProblemError && error.type === type;
 }
 
+function conflictAt(pointer: string, detail: RegExp) {
+  return (error: unknown) => {
+    assert.ok(error instanceof ProblemError && error.type === "conflict", String(error));
+    assert.equal(error.errors[0]?.pointer, pointer);
+    assert.match(error.message, detail);
+    return true;
+  };
+}
+
 async function audited(action: string, targetId: string) {
   const { rows } = await sql<{ detail: { thumbprint: string } }>`
     select detail from audit_rows where action = ${action} and target_id = ${targetId}`
@@ -223,6 +232,51 @@ Deno.test("an agent without a site is seen, may open its session, and can be rev
   assert.ok(items.some(({ id, siteIds }) => id === agentId && siteIds.length === 0));
   const revoked = await admin.call(revokeAgent, { params: { agentId } });
   assert.equal(revoked.status, "revoked");
+});
+
+Deno.test("createJoinToken() refuses the name of an agent, or of another unused token, with the remedy", async () => {
+  const admin = await plane.administrator();
+  const siteIds = [await makeSite(plane)];
+  const token = await makeJoinToken(plane, siteIds);
+  const again = () =>
+    admin.call(createJoinToken, { body: { agentName: token.agentName.toUpperCase(), siteIds } });
+  await assert.rejects(again(), conflictAt("#/agentName", /withdraw it, or choose another name/));
+  const { agentId } = await enrolAs(token.joinToken, await makeKey());
+  await assert.rejects(again(), conflictAt("#/agentName", /revoke the old agent/));
+  await admin.call(revokeAgent, { params: { agentId } });
+  const { joinToken } = await again();
+  assert.notEqual((await enrolAs(joinToken, await makeKey())).agentId, agentId);
+});
+
+Deno.test("enrolment under a name that was taken meanwhile is a conflict, and burns no token", async () => {
+  const admin = await plane.administrator();
+  const siteIds = [await makeSite(plane)];
+  const first = await makeJoinToken(plane, siteIds);
+  await sql`update join_tokens set expires_at = clock_timestamp() - interval '1 second'
+    where id = ${first.id}`.execute(database.db);
+  const body = { agentName: first.agentName, siteIds };
+  const second = await admin.call(createJoinToken, { body });
+  await sql`update join_tokens set expires_at = clock_timestamp() + interval '1 hour'
+    where id = ${first.id}`.execute(database.db);
+  const { agentId } = await enrolAs(first.joinToken, await makeKey());
+  const key = await makeKey();
+  await assert.rejects(
+    enrolAs(second.joinToken, key),
+    conflictAt("#/joinToken", /revoke the old agent, or make a join token with another name/),
+  );
+  await admin.call(revokeAgent, { params: { agentId } });
+  assert.ok((await enrolAs(second.joinToken, key)).agentId);
+});
+
+Deno.test("two join tokens used at once by one key make one agent, and nothing is unforeseen", async () => {
+  const siteId = await makeSite(plane);
+  const tokens = await Promise.all([1, 2, 3, 4].map(() => makeJoinToken(plane, [siteId])));
+  const key = await makeKey();
+  const ended = await Promise.allSettled(tokens.map(({ joinToken }) => enrolAs(joinToken, key)));
+  assert.equal(ended.filter(({ status }) => status === "fulfilled").length, 1);
+  for (const end of ended) {
+    if (end.status === "rejected") assert.ok(refusedAs("conflict")(end.reason), end.reason);
+  }
 });
 
 Deno.test("createJoinToken() takes no site that does not exist", async () => {
