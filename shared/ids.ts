@@ -49,6 +49,9 @@ export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case 
   .brand<"Sha256">().meta({ id: "Sha256" });
 export type Sha256 = z.infer<typeof Sha256>;
 
+/** The largest number of a database column of type `integer`. */
+export const MAX_INTEGER = 2_147_483_647;
+
 /** An instant in UTC, RFC 3339. */
 export const Instant = z.iso.datetime({ offset: true }).meta({ id: "Instant" });
 export type Instant = z.infer<typeof Instant>;

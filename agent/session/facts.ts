@@ -54,5 +54,7 @@ async function ask(run: RunCommand, command: string): Promise<Uint8Array | undef
 
 function clean(value: string): string {
   // deno-lint-ignore no-control-regex -- a device's text goes into pages and logs
-  return value.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").trim().slice(0, 200);
+  const cut = value.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").trim().slice(0, 200);
+  // Cutting may have left the first half of a surrogate pair, which is no text.
+  return cut.replace(/[\ud800-\udbff]$/, "");
 }

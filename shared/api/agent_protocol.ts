@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
-import { AgentId, BootId, ClaimId, LeaseId, Sha256, SiteId } from "../ids.ts";
+import { AgentId, BootId, ClaimId, LeaseId, MAX_INTEGER, Sha256, SiteId } from "../ids.ts";
 import { text } from "./page.ts";
 
 /** Raised when agents of an older protocol can no longer be served. */
@@ -78,7 +78,7 @@ export const openAgentSession = endpoint({
   body: z.strictObject({
     bootId: BootId,
     /** Rises by one at every boot of the agent. */
-    sequence: z.int().min(1),
+    sequence: z.int().min(1).max(MAX_INTEGER),
     capacity: z.int().min(0).max(256),
     ...Versions,
   }),

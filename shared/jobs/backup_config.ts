@@ -12,7 +12,7 @@ export type BackupConfigPayload = z.infer<typeof BackupConfigPayload>;
 
 /** The host key that a device showed; `fingerprint` is OpenSSH's `SHA256:…` form. */
 export const HostKeySeen = z.strictObject({
-  type: z.string().max(60),
+  type: toldText(60),
   fingerprint: z.string().regex(
     /^SHA256:[A-Za-z0-9+/]{43}$/,
     "must be SHA256:… as OpenSSH prints it",
@@ -22,7 +22,7 @@ export type HostKeySeen = z.infer<typeof HostKeySeen>;
 
 /** One configuration that was read and proven complete. */
 export const CaptureOutcome = z.strictObject({
-  name: z.string().max(40),
+  name: toldText(40),
   grade: Grade,
   /** Of the exact bytes, as the device sent them after terminal emulation. */
   rawSha256: Sha256,
@@ -55,10 +55,10 @@ export const BackupConfigOutcome = z.strictObject({
   hostKey: HostKeySeen,
   /** The SSH algorithms that were negotiated, so that legacy ones are recorded and shown. */
   algorithms: z.strictObject({
-    kex: z.string().max(80),
-    cipher: z.string().max(80),
-    mac: z.string().max(80),
-    hostKey: z.string().max(80),
+    kex: toldText(80),
+    cipher: toldText(80),
+    mac: toldText(80),
+    hostKey: toldText(80),
   }),
 }).meta({ id: "BackupConfigOutcome" });
 export type BackupConfigOutcome = z.infer<typeof BackupConfigOutcome>;

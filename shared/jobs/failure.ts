@@ -94,11 +94,11 @@ export const FailureCode = z.enum(Object.keys(FAILURES) as [FailureCode, ...Fail
   .meta({ id: "FailureCode" });
 
 /**
- * Text that a device or an error said. What PostgreSQL cannot store in it is replaced, so that no device can make the
- * report about it impossible to deliver.
+ * Text that a device or an error said. What PostgreSQL cannot store in it (NUL, half of a surrogate pair) is replaced, so
+ * that no device can make the report about it impossible to deliver.
  */
 export function toldText(max: number) {
-  return z.string().overwrite((value) => value.replaceAll("\0", "\ufffd")).max(max);
+  return z.string().overwrite((value) => value.replaceAll("\0", "\ufffd").toWellFormed()).max(max);
 }
 
 /** Why an attempt failed. `detail` is for people, names no secret, and is at most 2,000 characters. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { AgentId, BootId, JobId, LeaseId, SiteId } from "../ids.ts";
+import { AgentId, BootId, JobId, LeaseId, MAX_INTEGER, SiteId } from "../ids.ts";
 import { HostKeySeen } from "./backup_config.ts";
 import { Failure } from "./failure.ts";
 
@@ -33,8 +33,8 @@ export const ResultClaims = z.strictObject({
   bootId: BootId,
   incarnation: z.int().min(1),
   report: AttemptReport,
-  /** How long the attempt took, by the agent's monotonic clock. */
-  durationMs: z.int().min(0),
+  /** How long the attempt took, by the agent's monotonic clock; beyond what can be stored it is "very long". */
+  durationMs: z.int().min(0).overwrite((ms) => Math.min(ms, MAX_INTEGER)),
   agentVersion: z.string().max(40),
 }).meta({ id: "ResultClaims" });
 export type ResultClaims = z.infer<typeof ResultClaims>;
