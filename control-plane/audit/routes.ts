@@ -7,7 +7,8 @@ import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import { selectAuditRows } from "./store.ts";
 
-const Position = z.tuple([z.string().regex(/^\d{1,20}$/), z.uuid()]);
+/** A transaction id is a number of 64 bits: every one of 19 digits is, and no installation gets further. */
+const Position = z.tuple([z.string().regex(/^\d{1,19}$/), z.uuid()]);
 
 /** The audit log. */
 export function mountAudit(app: App, { db }: { readonly db: Kysely<Database> }): void {

@@ -2,10 +2,15 @@ import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
 import { CredentialId, Instant, TenantId } from "../ids.ts";
 import { describePrivateKey } from "../private_key.ts";
-import { listOf, Name, Page } from "./page.ts";
+import { BROKEN_TEXT, isWhole, listOf, Name, Page } from "./page.ts";
+
+function oneLine(max: number) {
+  return z.string().min(1).max(max).regex(/^[^\0\r\n]+$/, "must be one line without NUL")
+    .refine(isWhole, BROKEN_TEXT);
+}
 
 /** Anything a device may take as a password; one line, because it is typed. */
-const Secret = z.string().min(1).max(1_000).regex(/^[^\0\r\n]+$/, "must be one line without NUL");
+const Secret = oneLine(1_000);
 
 const PrivateKey = z.string().max(20_000).superRefine((pem, context) => {
   const described = describePrivateKey(pem);
@@ -66,7 +71,7 @@ export const Credential = z.object({
 export type Credential = z.infer<typeof Credential>;
 
 const CredentialParams = z.strictObject({ credentialId: CredentialId });
-const Username = z.string().min(1).max(200).regex(/^[^\0\r\n]+$/, "must be one line without NUL");
+const Username = oneLine(200);
 
 export const listCredentials = endpoint({
   method: "GET",

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { findDriver } from "../drivers/mod.ts";
 import { endpoint } from "../endpoint.ts";
 import { CredentialId, DeviceId, Instant, SiteId } from "../ids.ts";
-import { listOf, Name, Page } from "./page.ts";
+import { listOf, Name, Page, text } from "./page.ts";
 
 /**
  * An IPv4 or IPv6 address or a host name (RFC 1123); no port, no user, no scheme. Kept in its one canonical form, so that
@@ -84,7 +84,7 @@ export const listDevices = endpoint({
   query: z.strictObject({
     ...Page.shape,
     siteId: SiteId.optional(),
-    platform: z.string().max(40).optional(),
+    platform: text(40).optional(),
     /** Archived devices instead of those in use. */
     archived: z.stringbool().default(false),
   }),

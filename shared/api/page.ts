@@ -6,7 +6,15 @@ export function text(max: number) {
     // deno-lint-ignore no-control-regex -- refusing them is what it is for
     /^[^\u0000-\u001f\u007f]*$/,
     "must not contain control characters",
-  );
+  ).refine(isWhole, BROKEN_TEXT);
+}
+
+/** What to say of a text that is not `isWhole`. */
+export const BROKEN_TEXT = "must be whole Unicode characters, not half of a surrogate pair";
+
+/** JSON can spell half of a surrogate pair (`"\ud800"`), which is no character and which no database keeps. */
+export function isWhole(value: string): boolean {
+  return value.isWellFormed();
 }
 
 /** The name of something: one to a hundred characters. */

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
 import { id, Instant } from "../ids.ts";
 import { Permission } from "./access.ts";
-import { text } from "./page.ts";
+import { BROKEN_TEXT, isWhole, text } from "./page.ts";
 import { NewPassword, User } from "./users.ts";
 
 export const SessionId = id("SessionId");
@@ -30,7 +30,8 @@ export type Session = z.infer<typeof Session>;
 
 /** A password as it is sent to be checked: only its length is limited, so that nothing is told about the right one. */
 const GivenPassword = z.string().min(1).max(256)
-  .refine((password) => !password.includes("\0"), "must not contain control characters");
+  .refine((password) => !password.includes("\0"), "must not contain control characters")
+  .refine(isWhole, BROKEN_TEXT);
 
 export const login = endpoint({
   method: "POST",

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
 import { Instant, UserId } from "../ids.ts";
-import { listOf, Page, text } from "./page.ts";
+import { BROKEN_TEXT, isWhole, listOf, Page, text } from "./page.ts";
 
 /** What people log in with; upper and lower case are the same. */
 export const Username = z.string().min(1).max(64).regex(
@@ -12,6 +12,7 @@ export const Username = z.string().min(1).max(64).regex(
 /** Long enough to withstand guessing (NIST SP 800-63B asks for length, not for kinds of characters). */
 export const NewPassword = z.string().min(12, "must have at least 12 characters").max(256)
   .refine((password) => !password.includes("\0"), "must not contain control characters")
+  .refine(isWhole, BROKEN_TEXT)
   .refine((password) => new Set(password).size >= 5, "must have at least 5 different characters")
   .meta({ id: "NewPassword", format: "password" });
 

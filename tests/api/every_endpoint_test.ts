@@ -87,7 +87,9 @@ for (
       await expectProblem(await send(endpoint, { headers, body: junk }), 422);
     }
     for (const field of fieldsOf(endpoint)) {
-      for (const value of ["a\0b", ["a\0b"], "x".repeat(100_000), { "\0": [[]] }, -1e300]) {
+      for (
+        const value of ["a\0b", "a\ud800b", ["a\0b"], "x".repeat(100_000), { "\0": [[]] }, -1e300]
+      ) {
         const body = JSON.stringify({ [field]: value });
         const problem = await expectProblem(await send(endpoint, { headers, body }), 422);
         const pointers = problem?.errors?.map(({ pointer }) => pointer) ?? [];
@@ -116,7 +118,7 @@ for (const { name, endpoint } of forPeople.filter(({ endpoint: { params } }) => 
 for (const { name, endpoint } of forPeople.filter(({ endpoint: { query } }) => query)) {
   Deno.test(`${name} refuses what its query does not know`, async () => {
     const headers = await administrator();
-    const junk = ["noSuchFilter=1", ...pagingJunk(endpoint)];
+    const junk = ["noSuchFilter=1", ...filtersOf(endpoint), ...pagingJunk(endpoint)];
     for (const search of junk) {
       const problem = await expectProblem(await send(endpoint, { headers, search }), 422);
       assert.ok(problem?.errors?.every(({ pointer }) => pointer.startsWith("?")), search);
@@ -135,12 +137,23 @@ const SAMPLES: Readonly<Record<string, unknown>> = {
   updateTenant: { name: "Renamed" },
 };
 
+/** No filter takes a NUL. */
+function filtersOf({ query }: AnyEndpoint): readonly string[] {
+  const names = Object.keys(query?.shape ?? {});
+  return names.filter((name) => name !== "cursor").map((name) => `${name}=%00`);
+}
+
 /** A cursor is read by the handler; what is in the path is looked for before. */
 function pagingJunk({ query, params }: AnyEndpoint): readonly string[] {
   if (!query || !("cursor" in query.shape)) return [];
   const limits = ["limit=0", "limit=501", "limit=x", "limit=1&limit=2"];
-  return params ? limits : [...limits, "cursor=", "cursor=%00", "cursor=e30"];
+  return params ? limits : [...limits, "cursor=", "cursor=%00", "cursor=e30", ...FAR_CURSORS];
 }
+
+/** Positions of the right form, behind everything that a database can count to. */
+const FAR_CURSORS = [["99999999999999999999", NIL], ["9".repeat(300), NIL]].map((position) =>
+  `cursor=${btoa(JSON.stringify(position)).replaceAll("=", "")}`
+);
 
 function fieldsOf({ body }: AnyEndpoint): readonly string[] {
   return body instanceof z.ZodObject ? Object.keys(body.shape) : [];
