@@ -9,7 +9,8 @@ create table users (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
 );
-create unique index users_username on users (lower(username));
+-- Names are ASCII; "C" lower-cases them alike in every database, also in a Turkish one.
+create unique index users_username on users (lower(username collate "C"));
 
 -- Browser sessions: the cookie's value is never stored, only its digest.
 create table sessions (

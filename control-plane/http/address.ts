@@ -38,6 +38,18 @@ export function clientAddress(
   return address;
 }
 
+/** The network that one household or server has: an IPv4 address by itself, of an IPv6 address its /64. */
+export function networkOf(address: string): string {
+  const plain = withoutMapping(address);
+  if (!isIPv6(plain)) return plain;
+  const [unscoped = ""] = plain.split("%");
+  // The URL parser knows every way to write an address, and one way to print it.
+  const [head = "", tail] = new URL(`http://[${unscoped}]/`).hostname.slice(1, -1).split("::");
+  const groups = [head, tail ?? ""].map((part) => part.split(":").filter(Boolean));
+  const zeros = new Array<string>(8 - groups.flat().length).fill("0");
+  return `${[...groups[0] ?? [], ...zeros, ...groups[1] ?? []].slice(0, 4).join(":")}::/64`;
+}
+
 /** An IPv4 address that arrived over an IPv6 socket is still the same address. */
 function withoutMapping(address: string): string {
   const inner = /^::ffff:(.+)$/i.exec(address)?.[1];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { clientAddress, readTrustedProxies } from "./address.ts";
+import { clientAddress, networkOf, readTrustedProxies } from "./address.ts";
 
 const NOBODY = readTrustedProxies("");
 const PROXIES = readTrustedProxies("10.0.0.0/8, 2001:db8::1");
@@ -21,6 +21,24 @@ Deno.test("clientAddress() keeps the proxy's address when what it forwards is no
   assert.equal(clientAddress("10.1.2.3", undefined, PROXIES), "10.1.2.3");
   assert.equal(clientAddress("10.1.2.3", "unknown", PROXIES), "10.1.2.3");
   assert.equal(clientAddress("10.1.2.3", "198.51.100.7, <script>", PROXIES), "10.1.2.3");
+});
+
+Deno.test("networkOf() is an IPv4 address itself, and the /64 of an IPv6 address however written", () => {
+  assert.equal(networkOf("192.0.2.1"), "192.0.2.1");
+  assert.equal(networkOf("::ffff:192.0.2.1"), "192.0.2.1");
+  for (
+    const address of [
+      "2001:db8:0:7::1",
+      "2001:DB8:0:7:ffff:ffff:ffff:ffff",
+      "2001:0db8:0000:0007:1:2:192.0.2.1",
+      "2001:db8:0:7::1%eth0",
+    ]
+  ) {
+    assert.equal(networkOf(address), "2001:db8:0:7::/64");
+  }
+  assert.equal(networkOf("::1"), "0:0:0:0::/64");
+  assert.equal(networkOf("1::"), "1:0:0:0::/64");
+  assert.equal(networkOf(""), "");
 });
 
 Deno.test("readTrustedProxies() refuses what is no network", () => {

@@ -1,10 +1,19 @@
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { networkOf } from "../http/address.ts";
+import { canonicalUsername } from "../users/username.ts";
 
-/** After this many failures in a row the waiting begins: for one account from one address. */
-const FREE_FAILURES = 5;
-/** For one address, whatever the account: many may share it. */
-const FREE_FAILURES_OF_ADDRESS = 50;
-const LONGEST_WAIT_SECONDS = 900;
+/** After `free` failures in a row the waiting begins; it doubles with each more, up to `longestSeconds`. */
+interface Limit {
+  readonly free: number;
+  readonly longestSeconds: number;
+}
+
+/** For one account from one network. */
+const PAIR: Limit = { free: 5, longestSeconds: 900 };
+/** For one network, whatever the account: many people may share it. */
+const NETWORK: Limit = { free: 50, longestSeconds: 900 };
+/** For one account, wherever from: never long, or anybody could lock its owner out. */
+const ACCOUNT: Limit = { free: 20, longestSeconds: 60 };
 /** Who has not failed for this long begins anew. */
 const FORGET_SECONDS = 1_800;
 /** Bounds the memory that an attacker can fill; the oldest are forgotten first. */
@@ -15,10 +24,16 @@ interface Failures {
   readonly lastAtSeconds: number;
 }
 
+interface Counter extends Limit {
+  readonly key: string;
+}
+
 /** Slows guessing down: the wait doubles with every failure. Kept in memory, so each replica counts for itself. */
 export class LoginThrottle {
   readonly #nowSeconds: () => number;
   readonly #failures = new Map<string, Failures>();
+  /** Where an account has logged in from: guessers elsewhere do not hold its owner up there. */
+  readonly #knownPairs = new Set<string>();
 
   constructor(options: { readonly nowSeconds?: () => number } = {}) {
     this.#nowSeconds = options.nowSeconds ?? (() => performance.now() / 1_000);
@@ -29,46 +44,51 @@ export class LoginThrottle {
    * `too-many-requests` when it is too early for another.
    */
   begin(account: string, address: string): void {
-    const waits = this.#keysOf(account, address).map(({ key, free }) => this.#waitOf(key, free));
-    const retryAfterSeconds = Math.ceil(Math.max(...waits));
-    if (retryAfterSeconds > 0) {
+    const { pair, network, all } = countersOf(account, address);
+    const waitFor = this.#knownPairs.has(pair.key) ? [pair, network] : all;
+    const wait = Math.max(...waitFor.map((counter) => this.#waitOf(counter)));
+    if (wait > 0) {
       throw new ProblemError("too-many-requests", "There were too many failed attempts.", {
-        retryAfterSeconds,
+        retryAfterSeconds: Math.ceil(wait),
       });
     }
-    for (const { key } of this.#keysOf(account, address)) this.#add(key, 1);
+    for (const { key } of all) this.#add(key);
   }
 
-  /** Takes the attempt back: it succeeded. What the address failed before, with other accounts, stays. */
+  /** Takes the attempt back: it succeeded. What network and account failed before, with others, stays. */
   succeed(account: string, address: string): void {
-    const [pair, own] = this.#keysOf(account, address);
+    const { pair } = countersOf(account, address);
+    this.giveBack(account, address);
     this.#failures.delete(pair.key);
-    this.#add(own.key, -1);
+    this.#knownPairs.delete(pair.key);
+    this.#knownPairs.add(pair.key);
+    forgetOldest(this.#knownPairs);
   }
 
-  #keysOf(account: string, address: string) {
-    return [
-      { key: `pair ${account.toLowerCase()} ${address}`, free: FREE_FAILURES },
-      { key: `address ${address}`, free: FREE_FAILURES_OF_ADDRESS },
-    ] as const;
+  /** Takes the attempt back: it was not checked, so nothing was learnt by it. */
+  giveBack(account: string, address: string): void {
+    for (const { key } of countersOf(account, address).all) this.#takeBack(key);
   }
 
-  #waitOf(key: string, free: number): number {
+  #waitOf({ key, free, longestSeconds }: Counter): number {
     const failures = this.#recent(key);
     if (!failures || failures.count < free) return 0;
-    const wait = Math.min(2 ** (failures.count - free), LONGEST_WAIT_SECONDS);
+    const wait = Math.min(2 ** (failures.count - free), longestSeconds);
     return failures.lastAtSeconds + wait - this.#nowSeconds();
   }
 
-  #add(key: string, by: 1 | -1): void {
-    const count = Math.max(0, (this.#recent(key)?.count ?? 0) + by);
+  #add(key: string): void {
+    const count = (this.#recent(key)?.count ?? 0) + 1;
     // Deleted and set again, so that the map's order is that of last use.
     this.#failures.delete(key);
-    if (count > 0) this.#failures.set(key, { count, lastAtSeconds: this.#nowSeconds() });
-    for (const oldest of this.#failures.keys()) {
-      if (this.#failures.size <= MOST_KEYS) break;
-      this.#failures.delete(oldest);
-    }
+    this.#failures.set(key, { count, lastAtSeconds: this.#nowSeconds() });
+    forgetOldest(this.#failures);
+  }
+
+  #takeBack(key: string): void {
+    const failures = this.#recent(key);
+    if (!failures || failures.count <= 1) this.#failures.delete(key);
+    else this.#failures.set(key, { ...failures, count: failures.count - 1 });
   }
 
   #recent(key: string): Failures | undefined {
@@ -76,5 +96,21 @@ export class LoginThrottle {
     return failures && failures.lastAtSeconds > this.#nowSeconds() - FORGET_SECONDS
       ? failures
       : undefined;
+  }
+}
+
+function countersOf(account: string, address: string) {
+  const name = canonicalUsername(account);
+  // One household or server has a whole /64 of IPv6: its addresses are no more apart than one person's guesses.
+  const from = networkOf(address);
+  const pair = { ...PAIR, key: `pair ${name} ${from}` };
+  const network = { ...NETWORK, key: `network ${from}` };
+  return { pair, network, all: [pair, network, { ...ACCOUNT, key: `account ${name}` }] } as const;
+}
+
+function forgetOldest(kept: Map<string, unknown> | Set<string>): void {
+  for (const oldest of kept.keys()) {
+    if (kept.size <= MOST_KEYS) break;
+    kept.delete(oldest);
   }
 }

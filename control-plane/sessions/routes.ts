@@ -112,13 +112,25 @@ async function checkPassword(
   { username, password, address }: Attempt,
 ): Promise<UserRow> {
   throttle.begin(username, address);
-  const user = await findUserByName(db, username);
-  const matches = await passwords.matches(password, user?.passwordHash);
+  const { user, matches } = await comparePassword({ db, passwords }, username, password)
+    .catch((error: unknown) => {
+      throttle.giveBack(username, address);
+      throw error;
+    });
   if (!user || !matches || user.disabledAt !== null) {
     throw new ProblemError("invalid-credentials", "The user name or the password is wrong.");
   }
   throttle.succeed(username, address);
   return user;
+}
+
+async function comparePassword(
+  { db, passwords }: Pick<SessionServices, "db" | "passwords">,
+  username: string,
+  password: string,
+) {
+  const user = await findUserByName(db, username);
+  return { user, matches: await passwords.matches(password, user?.passwordHash) };
 }
 
 async function ownUser(db: Kysely<Database>, id: UserRow["id"]): Promise<UserRow> {

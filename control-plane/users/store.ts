@@ -3,6 +3,7 @@ import type { UserId } from "@rookery/shared/ids.ts";
 import type { User } from "@rookery/shared/api/users.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database, UsersTable } from "../database/schema.ts";
+import { canonicalUsername } from "./username.ts";
 
 export type UserRow = Selectable<UsersTable>;
 
@@ -27,7 +28,8 @@ export function findUserByName(
   username: string,
 ): Promise<UserRow | undefined> {
   return db.selectFrom("users").selectAll()
-    .where(sql<string>`lower(username)`, "=", sql<string>`lower(${username})`).executeTakeFirst();
+    .where(sql<string>`lower(username collate "C")`, "=", canonicalUsername(username))
+    .executeTakeFirst();
 }
 
 /** Users in the order in which they were made. */

@@ -61,6 +61,26 @@ Deno.test("login makes whoever guesses wait, with Retry-After, and not the other
   await plane.logIn(username, password);
 });
 
+Deno.test("login knows a name by its ASCII letters alone, so that nobody guesses under another spelling", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "ADMIN.I", password: "long enough password" };
+  await admin.call(createUser, { body });
+  await plane.logIn("admin.i", body.password);
+  for (const name of ["adm\u0130n.i", "admin.\u0130", "adm\u0131n.i", "admin.i\u0307"]) {
+    assert.equal((await attempt(name, body.password)).status, 401, name);
+  }
+});
+
+Deno.test("an attempt that could not be checked counts for nothing", async () => {
+  await plane.administrator();
+  await database.sql`alter table users rename to users_hidden`;
+  for (let guess = 0; guess < 8; guess++) {
+    assert.equal((await attempt("unchecked", "some password")).status, 500);
+  }
+  await database.sql`alter table users_hidden rename to users`;
+  assert.equal((await attempt("unchecked", "some password")).status, 401);
+});
+
 Deno.test("a cookie changes nothing without the Origin header of our own pages", async () => {
   const { cookie } = await plane.logIn(username, password);
   for (const origin of [undefined, "null", "http://evil.test", "http://rookery.test.evil.test"]) {
