@@ -6,6 +6,7 @@ import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
+import { requireBrowserSession } from "../http/authenticate.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import { deleteSessionsOf } from "../sessions/store.ts";
@@ -42,6 +43,7 @@ export function mountUsers(app: App, services: UserServices): void {
 
 function mountChanges(app: App, { db, passwords }: UserServices): void {
   route(app, createUser, async ({ body: { password, ...user } }, context) => {
+    requireBrowserSession(context.caller);
     const passwordHash = await passwords.hash(password);
     return await inTransaction(db, async (tx) => {
       const row = await insertUser(tx, { ...user, passwordHash });
@@ -57,6 +59,7 @@ function mountChanges(app: App, { db, passwords }: UserServices): void {
     });
   });
   route(app, updateUser, async ({ params, body }, context) => {
+    requireBrowserSession(context.caller);
     return await inTransaction(db, async (tx) => {
       const row = await applyChange(tx, params.userId, body);
       const target = { kind: "user", id: row.id };

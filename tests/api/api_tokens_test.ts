@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createApiToken, listApiTokens, revokeApiToken } from "@rookery/shared/api/api_tokens.ts";
 import { changePassword, getMe } from "@rookery/shared/api/sessions.ts";
+import { createTenant } from "@rookery/shared/api/tenants.ts";
 import { createUser, listUsers, updateUser } from "@rookery/shared/api/users.ts";
 import type { CallOptions } from "@rookery/shared/client.ts";
 import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
@@ -16,13 +17,12 @@ Deno.test("an API token speaks for its person without a cookie or an Origin, and
   assert.match(token.secret, /^rkt_[\w-]{43}$/);
   const me = await plane.call(getMe, {}, bearing(token.secret));
   assert.deepEqual([me.user.username, me.via], [ADMINISTRATOR.username, "api_token"]);
-  const body = { username: "made-by-token", password: "made by a token" };
-  await plane.call(createUser, { body }, bearing(token.secret));
+  await plane.call(createTenant, { body: { name: "made by a token" } }, bearing(token.secret));
   const [row] = await database.sql`
     select (select json_agg(t)::text from api_tokens t) || (select json_agg(a)::text from audit_rows a) as dump`;
   assert.equal(row?.dump.includes(token.secret), false);
   const [made] = await database.sql`
-    select actor_kind, actor_name from audit_rows where detail->>'username' = 'made-by-token'`;
+    select actor_kind, actor_name from audit_rows where detail->>'name' = 'made by a token'`;
   assert.deepEqual(made, { actor_kind: "api_token", actor_name: "admin/backup script" });
 });
 
@@ -61,6 +61,11 @@ Deno.test("an API token makes no token and changes no password, so a stolen one 
   await refusedAs("forbidden", plane.call(createApiToken, { body }, bearing(secret)));
   const passwords = { currentPassword: ADMINISTRATOR.password, newPassword: "a stolen password" };
   await refusedAs("forbidden", plane.call(changePassword, { body: passwords }, bearing(secret)));
+  const accomplice = { username: "accomplice", password: "a stolen password", administrator: true };
+  await refusedAs("forbidden", plane.call(createUser, { body: accomplice }, bearing(secret)));
+  const { user } = await admin.call(getMe, {});
+  const change = { params: { userId: user.id }, body: { displayName: "changed" } };
+  await refusedAs("forbidden", plane.call(updateUser, change, bearing(secret)));
 });
 
 Deno.test("an API token of a disabled person is refused, and works again with the person", async () => {
