@@ -71,6 +71,12 @@ export function selectApiTokens(db: Kysely<Database>, userId: UserId): Promise<A
     .orderBy("id", "desc").limit(500).execute();
 }
 
+/** Revokes all tokens of a person: whoever they were lost to with the account loses them too. */
+export async function revokeApiTokensOf(tx: Transaction<Database>, userId: UserId): Promise<void> {
+  await tx.updateTable("apiTokens").set({ revokedAt: sql`now()` })
+    .where("userId", "=", userId).where("revokedAt", "is", null).execute();
+}
+
 /** Revokes one of a person's tokens; undefined when they have no such token that works. */
 export function revokeApiToken(
   tx: Transaction<Database>,

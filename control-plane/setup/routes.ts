@@ -1,17 +1,22 @@
+import type { Transaction } from "kysely";
 import { recover, setUp } from "@rookery/shared/api/setup.ts";
+import type { UserId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { revokeApiTokensOf } from "../api_tokens/store.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { inTransaction } from "../database/transaction.ts";
+import type { Database } from "../database/schema.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
 import { callerOf, openSession, type OpenSessionServices, toMe } from "../sessions/open_session.ts";
 import { deleteSessionsOf, SESSION_SECONDS } from "../sessions/store.ts";
 import {
-  changeUser,
+  findUser,
   hasAdministrator,
   insertUser,
   lockAdministrators,
   setPassword,
+  type UserRow,
 } from "../users/store.ts";
 import { findSetupLink, useSetupLink } from "./store.ts";
 
@@ -49,11 +54,13 @@ function mountRecovery(app: App, { db, passwords, cookie }: OpenSessionServices)
     if (!await findSetupLink(db, link)) deadLink();
     const passwordHash = await passwords.hash(body.password);
     const { user, secret } = await inTransaction(db, async (tx) => {
+      await lockAdministrators(tx);
       const used = await useSetupLink(tx, link);
       if (!used?.userId) return deadLink();
-      await setPassword(tx, used.userId, passwordHash);
-      await deleteSessionsOf(tx, used.userId);
-      const user = await changeUser(tx, used.userId, { disabled: false }) ?? deadLink();
+      const user = await stillAdministrator(tx, used.userId);
+      await setPassword(tx, user.id, passwordHash);
+      await deleteSessionsOf(tx, user.id);
+      await revokeApiTokensOf(tx, user.id);
       const target = { kind: "user", id: user.id };
       const actor = actorOf({ ...context, caller: callerOf(user, "") });
       await writeAudit(tx, { actor, action: "user.recover", target });
@@ -62,6 +69,16 @@ function mountRecovery(app: App, { db, passwords, cookie }: OpenSessionServices)
     context.setHeader("set-cookie", cookie.set(secret, SESSION_SECONDS));
     return toMe(user, "session");
   });
+}
+
+/** Since the link was made, somebody may have decided otherwise about its user. */
+async function stillAdministrator(tx: Transaction<Database>, id: UserId): Promise<UserRow> {
+  const user = await findUser(tx, id);
+  if (user?.administrator && user.disabledAt === null) return user;
+  throw new ProblemError(
+    "setup-link-invalid",
+    "The user of this link was disabled or is no administrator any more.",
+  );
 }
 
 function alreadySetUp(): never {

@@ -36,6 +36,11 @@ export async function recoverAdministrator(
         `Cannot recover "${options.username}": there is no administrator of that name`,
       );
     }
+    if (user.disabledAt !== null) {
+      throw new Error(
+        `Cannot recover "${options.username}": the user is disabled; recover another administrator, who can enable it`,
+      );
+    }
     const secret = await insertSetupLink(tx, { purpose: "recovery", userId: user.id });
     await writeAudit(tx, {
       actor: systemActor("admin:recover"),

@@ -2,6 +2,7 @@ import type { Kysely, Transaction } from "kysely";
 import { UserId } from "@rookery/shared/ids.ts";
 import { createUser, getUser, listUsers, updateUser } from "@rookery/shared/api/users.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { revokeApiTokensOf } from "../api_tokens/store.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
@@ -77,7 +78,10 @@ function mountChanges(app: App, { db, passwords }: UserServices): void {
 async function applyChange(tx: Transaction<Database>, id: UserId, change: UserChange) {
   await lockAdministrators(tx);
   const row = await changeUser(tx, id, change) ?? unknownUser();
-  if (row.disabledAt !== null) await deleteSessionsOf(tx, id);
+  if (row.disabledAt !== null) {
+    await deleteSessionsOf(tx, id);
+    await revokeApiTokensOf(tx, id);
+  }
   if (!await hasAdministrator(tx)) {
     throw new ProblemError("in-use", "This is the last administrator; make another one first.");
   }

@@ -31,7 +31,7 @@ export const recover = endpoint({
   method: "POST",
   path: "/api/v1/recovery",
   access: "public",
-  summary: "Set a new password with a recovery link; every session of that administrator ends",
+  summary: "Set a new password with a recovery link; every session and API token of the user ends",
   body: z.strictObject({ token: RecoveryToken, password: NewPassword }),
   reply: Me,
 });

@@ -65,7 +65,7 @@ export const updateUser = endpoint({
   method: "PATCH",
   path: "/api/v1/users/:userId",
   access: "users:write",
-  summary: "Change, disable or enable a user; disabling ends every session",
+  summary: "Change, disable or enable a user; disabling ends every session and API token",
   params: UserParams,
   body: z.strictObject({
     displayName: text(100).optional(),

@@ -68,7 +68,7 @@ Deno.test("an API token makes no token and changes no password, so a stolen one 
   await refusedAs("forbidden", plane.call(updateUser, change, bearing(secret)));
 });
 
-Deno.test("an API token of a disabled person is refused, and works again with the person", async () => {
+Deno.test("disabling a person ends their API tokens for good", async () => {
   const admin = await plane.administrator();
   const body = { username: "grace", password: "graces own password" };
   const { id: userId } = await admin.call(createUser, { body: { ...body, administrator: true } });
@@ -77,8 +77,20 @@ Deno.test("an API token of a disabled person is refused, and works again with th
   await plane.call(listUsers, {}, bearing(secret));
   await admin.call(updateUser, { params: { userId }, body: { disabled: true } });
   await refusedAs("session-required", plane.call(listUsers, {}, bearing(secret)));
-  const change = { disabled: false, administrator: false };
-  await admin.call(updateUser, { params: { userId }, body: change });
+  await admin.call(updateUser, { params: { userId }, body: { disabled: false } });
+  await refusedAs("session-required", plane.call(getMe, {}, bearing(secret)));
+  const again = await plane.logIn(body.username, body.password);
+  const { items } = await again.call(listApiTokens, {});
+  assert.ok(items.every(({ revokedAt }) => revokedAt !== null));
+});
+
+Deno.test("an API token loses what its person loses", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "heidi", password: "heidis own password" };
+  const { id: userId } = await admin.call(createUser, { body: { ...body, administrator: true } });
+  const heidi = await plane.logIn(body.username, body.password);
+  const { secret } = await heidi.call(createApiToken, { body: { name: "hers" } });
+  await admin.call(updateUser, { params: { userId }, body: { administrator: false } });
   await refusedAs("forbidden", plane.call(listUsers, {}, bearing(secret)));
   await plane.call(getMe, {}, bearing(secret));
 });

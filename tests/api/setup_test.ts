@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
 import { getMe } from "@rookery/shared/api/sessions.ts";
 import { recover, setUp } from "@rookery/shared/api/setup.ts";
-import { createUser } from "@rookery/shared/api/users.ts";
+import { createUser, updateUser } from "@rookery/shared/api/users.ts";
 import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import { issueSetupLink, recoverAdministrator } from "../../control-plane/setup/setup_link.ts";
 import { ADMINISTRATOR, testControlPlane } from "../support/control_plane.ts";
@@ -57,6 +58,9 @@ Deno.test("setUp() of two at once makes one administrator; the link is dead afte
 Deno.test("recoverAdministrator() makes a link that sets a password once and ends old sessions", async () => {
   const [{ username } = { username: "" }] = await database.sql`select username from users`;
   const before = await plane.logIn(username, ADMINISTRATOR.password);
+  const { secret } = await before.call(createApiToken, { body: { name: "lost too" } });
+  const headers = { authorization: `Bearer ${secret}` };
+  await plane.call(getMe, {}, { headers });
   const link = await recoverAdministrator(database.db, { username, publicUrl: plane.publicUrl });
   assert.equal(link.pathname, "/setup");
   const token = link.hash.slice(1);
@@ -64,6 +68,7 @@ Deno.test("recoverAdministrator() makes a link that sets a password once and end
   const me = await plane.call(recover, { body });
   assert.equal(me.user.username, username);
   await refusedAs("session-required", before.call(getMe, {}));
+  await refusedAs("session-required", plane.call(getMe, {}, { headers }));
   await refusedAs("setup-link-invalid", plane.call(recover, { body }));
   await refusedAs("invalid-credentials", plane.logIn(username, ADMINISTRATOR.password));
   await plane.logIn(username, body.password);
@@ -85,6 +90,28 @@ Deno.test("recoverAdministrator() refuses whoever is no administrator", async ()
       /there is no administrator of that name/,
     );
   }
+});
+
+Deno.test("a recovery link re-enables nobody who was disabled or demoted after it was made", async () => {
+  const [{ username } = { username: "" }] = await database.sql`
+    select username from users where administrator`;
+  const admin = await plane.logIn(username, "another horse battery");
+  const body = { username: "fallen", password: "fallen password", administrator: true };
+  const { id: userId } = await admin.call(createUser, { body });
+  for (const change of [{ administrator: false }, { disabled: true }]) {
+    const restored = { administrator: true, disabled: false };
+    await admin.call(updateUser, { params: { userId }, body: restored });
+    const who = { username: "fallen", publicUrl: plane.publicUrl };
+    const token = (await recoverAdministrator(database.db, who)).hash.slice(1);
+    await admin.call(updateUser, { params: { userId }, body: change });
+    const call = plane.call(recover, { body: { token, password: "risen from the dead" } });
+    await refusedAs("setup-link-invalid", call);
+  }
+  await refusedAs("invalid-credentials", plane.logIn("fallen", "risen from the dead"));
+  await assert.rejects(
+    recoverAdministrator(database.db, { username: "fallen", publicUrl: plane.publicUrl }),
+    /there is no administrator of that name|is disabled; recover another administrator/,
+  );
 });
 
 Deno.test("admin:recover prints a link that works, or says in one line why not", async () => {
