@@ -1,4 +1,6 @@
+import { ENDPOINTS } from "@rookery/shared/api/mod.ts";
 import type { App } from "./app_type.ts";
+import { mendNullable, registerComponents } from "./openapi_components.ts";
 
 const DESCRIPTION = `Configuration backup for network devices.
 
@@ -24,9 +26,10 @@ export function mountOpenApi(app: App, options: { readonly cookieName: string })
     scheme: "DPoP",
     description: "An agent's access token with a proof by its key (RFC 9449)",
   });
+  registerComponents(registry, ENDPOINTS.map(({ endpoint }) => endpoint));
   let document: unknown;
   app.get("/api/v1/openapi.json", (context) => {
-    document ??= app.getOpenAPI31Document({
+    document ??= mendNullable(app.getOpenAPI31Document({
       openapi: "3.1.0",
       info: {
         title: "Rookery",
@@ -35,7 +38,7 @@ export function mountOpenApi(app: App, options: { readonly cookieName: string })
         license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
       },
       servers: [{ url: "/" }],
-    });
+    }));
     context.header("Cache-Control", "no-cache");
     return context.json(document as Record<string, unknown>);
   });

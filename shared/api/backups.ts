@@ -203,7 +203,8 @@ export const downloadExactRevision = endpoint({
 const DiffQuery = z.strictObject({
   /** The older text; the revision of the same capture before this one when absent. */
   against: RevisionId.optional(),
-  context: z.coerce.number<number>().int().min(0).max(50).default(3),
+  // Coercion takes null for 0, so the document has to be told that it is no null.
+  context: z.coerce.number<number>().int().min(0).max(50).meta({ type: "integer" }).default(3),
   /** Lines that change by themselves are left out unless `shown`. */
   volatile: z.enum(["hidden", "shown"]).default("hidden"),
 });

@@ -86,7 +86,7 @@ export const listDevices = endpoint({
     siteId: SiteId.optional(),
     platform: text(40).optional(),
     /** Archived devices instead of those in use. */
-    archived: z.stringbool().default(false),
+    archived: z.stringbool().default(false).meta({ type: "boolean", default: false }),
   }),
   reply: listOf(Device),
 });

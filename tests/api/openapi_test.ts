@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import SwaggerParser from "@apidevtools/swagger-parser";
+import { type AnySchema } from "ajv";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import { z } from "zod";
+import { createJoinToken } from "@rookery/shared/api/agents.ts";
+import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
+import { createCredential } from "@rookery/shared/api/credentials.ts";
+import { createDevice } from "@rookery/shared/api/devices.ts";
+import { createJobs } from "@rookery/shared/api/jobs.ts";
+import { createSite } from "@rookery/shared/api/sites.ts";
 import { ENDPOINTS } from "@rookery/shared/api/mod.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
@@ -10,7 +18,14 @@ const plane = testControlPlane(testDatabase());
 const Operation = z.object({
   operationId: z.string(),
   summary: z.string(),
-  parameters: z.array(z.object({ name: z.string(), in: z.string(), required: z.boolean() }))
+  parameters: z.array(
+    z.object({
+      name: z.string(),
+      in: z.string(),
+      required: z.boolean(),
+      schema: z.record(z.string(), z.unknown()),
+    }),
+  )
     .default([]),
   responses: z.record(z.string(), z.unknown()),
   security: z.array(z.record(z.string(), z.unknown())),
@@ -18,7 +33,10 @@ const Operation = z.object({
 const Document = z.object({
   openapi: z.string(),
   paths: z.record(z.string(), z.record(z.string(), Operation)),
-  components: z.object({ securitySchemes: z.record(z.string(), z.unknown()) }),
+  components: z.object({
+    securitySchemes: z.record(z.string(), z.unknown()),
+    schemas: z.record(z.string(), z.unknown()),
+  }),
 });
 
 Deno.test("/api/v1/openapi.json is valid OpenAPI 3.1", async () => {
@@ -57,6 +75,75 @@ Deno.test("/api/v1/openapi.json declares the parameters of every path, and no ot
     }
   }
 });
+
+Deno.test("/api/v1/openapi.json is kept by every list, empty or not, and by what is in it", async () => {
+  const made = await fillInventory();
+  const isOfSchema = validator(await read());
+  const lists = ENDPOINTS.filter(({ endpoint }) =>
+    endpoint.method === "GET" && !endpoint.path.includes(":") && endpoint.replyAs === "json" &&
+    endpoint.access !== "agent"
+  ).map(({ endpoint }) => ({ template: endpoint.path, path: endpoint.path }));
+  const single = [
+    { template: "/api/v1/devices/{deviceId}", path: `/api/v1/devices/${made.deviceId}` },
+    { template: "/api/v1/jobs/{jobId}", path: `/api/v1/jobs/${made.jobId}` },
+    { template: "/api/v1/sites", path: "/api/v1/sites?limit=1" },
+    {
+      template: "/api/v1/devices/{deviceId}/status",
+      path: `/api/v1/devices/${made.deviceId}/status`,
+    },
+  ];
+  assert.ok(lists.length >= 15);
+  const { cookie } = await plane.administrator();
+  for (const { template, path } of [...lists, ...single]) {
+    const reply = await plane.fetch(path, { headers: { cookie } });
+    const schema = ["paths", template, "get", "responses", "200", "content", "application/json"];
+    assert.deepEqual(isOfSchema(await reply.json(), ...schema, "schema"), [], path);
+  }
+  const problem = await (await plane.fetch("/api/v1/me")).json();
+  assert.deepEqual(isOfSchema(problem, "components", "schemas", "Problem"), []);
+});
+
+Deno.test("/api/v1/openapi.json calls no named schema null by itself, and types every parameter once", async () => {
+  const document = Document.parse(await read());
+  const isOfSchema = validator(await read());
+  for (const name of Object.keys(document.components.schemas)) {
+    assert.notDeepEqual(isOfSchema(null, "components", "schemas", name), [], name);
+  }
+  const parameters = Object.values(document.paths).flatMap((path) => Object.values(path))
+    .flatMap(({ parameters }) => parameters);
+  for (const { name, schema } of parameters) assert.ok(!Array.isArray(schema.type), name);
+  const archived = parameters.find(({ name }) => name === "archived");
+  assert.deepEqual(archived?.schema, { type: "boolean", default: false });
+});
+
+/** What is wrong with a value by the schema at this place of the document; nothing when it is of it. */
+function validator(document: unknown) {
+  const ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: true });
+  ajv.addSchema(document as AnySchema, "document");
+  return (value: unknown, ...place: string[]): string[] => {
+    const steps = place.map((step) => step.replaceAll("~", "~0").replaceAll("/", "~1"));
+    const $ref = `document#/${steps.map(encodeURIComponent).join("/")}`;
+    const validate = ajv.compile({ $ref });
+    if (validate(value)) return [];
+    return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
+  };
+}
+
+/** A device without a credential, its job, a join token, and what belongs to them. */
+async function fillInventory() {
+  const admin = await plane.administrator();
+  const { id: siteId } = await admin.call(createSite, { body: { name: "documented" } });
+  await admin.call(createSite, { body: { name: "documented too" } });
+  const device = { siteId, name: "documented", host: "192.0.2.1", platform: "frr" };
+  const { id: deviceId } = await admin.call(createDevice, { body: device });
+  const { jobs } = await admin.call(createJobs, { body: { deviceIds: [deviceId] } });
+  const body = { agentName: "documented", siteIds: [siteId] };
+  await admin.call(createJoinToken, { body });
+  await admin.call(createApiToken, { body: { name: "documented" } });
+  const secret = { name: "documented", username: "backup", password: "documented" };
+  await admin.call(createCredential, { body: secret });
+  return { deviceId, jobId: jobs[0]?.jobId };
+}
 
 Deno.test("/api/docs and what it loads come from here, under a policy without exceptions", async () => {
   const page = await plane.fetch("/api/docs");
