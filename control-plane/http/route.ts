@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -67,7 +68,16 @@ function guardsOf(endpoint: AnyEndpoint) {
   };
   // A stream is counted by whoever reads it: buffering it here would defeat its purpose.
   if (endpoint.bodyAs === "bytes") return [guard, limitDeclaredLength(endpoint)];
-  return [guard, bodyLimit({ maxSize: endpoint.maxBodyBytes, onError: refuseTooLarge })];
+  const limit = bodyLimit({ maxSize: endpoint.maxBodyBytes, onError: refuseTooLarge });
+  return endpoint.body ? [guard, limit, refuseBrokenText] : [guard, limit];
+}
+
+/** Parsing would put U+FFFD in the place of what is no UTF-8, and that would be stored for what was meant. */
+async function refuseBrokenText(context: Context<AppEnv>, next: () => Promise<void>) {
+  if (!isUtf8(await context.req.arrayBuffer())) {
+    throw new ProblemError("malformed", "The request body is no UTF-8.");
+  }
+  await next();
 }
 
 function limitDeclaredLength(endpoint: AnyEndpoint) {

@@ -31,6 +31,17 @@ Deno.test("a method that an address does not take is refused with those it takes
   await options.body?.cancel();
 });
 
+Deno.test("a body that is no UTF-8 is refused, not stored with marks in the place of its letters", async () => {
+  const { cookie } = await plane.administrator();
+  const headers = { cookie, origin: plane.publicUrl, "content-type": "application/json" };
+  const body = new Uint8Array([...new TextEncoder().encode('{"name":"M'), 0xfc, 0x22, 0x7d]);
+  const sent = plane.fetch("/api/v1/tenants", { method: "POST", headers, body });
+  const { problem } = await read(sent);
+  assert.deepEqual([problem.status, problem.detail], [400, "The request body is no UTF-8."]);
+  const rows = await database.sql`select 1 from tenants where name like 'M%'`;
+  assert.equal(rows.length, 0);
+});
+
 Deno.test("an unforeseen error says nothing but its request id, which the log explains", async () => {
   const admin = await plane.administrator();
   await database.sql`alter table tenants add constraint broken check (name <> 'trigger')`;
