@@ -80,7 +80,7 @@ export function mountCredentials(app: App, { db, keyRing }: CredentialServices):
   });
 
   route(app, deleteCredential, async ({ params: { credentialId: id } }, context) => {
-    await readCredential(db, context.scope, id);
+    refuseUsed(await readCredential(db, context.scope, id));
     await refuseDuplicates({}, () =>
       inTransaction(db, async (tx) => {
         await store.deleteCredential(tx, id);
@@ -88,6 +88,15 @@ export function mountCredentials(app: App, { db, keyRing }: CredentialServices):
         await writeAudit(tx, { ...entry, actor: actorOf(context) });
       }));
   });
+}
+
+function refuseUsed({ devices, archivedDevices }: store.CredentialRow): void {
+  if (devices + archivedDevices === 0) return;
+  throw new ProblemError(
+    "in-use",
+    `Devices in use that have it: ${devices}; archived ones: ${archivedDevices}. ` +
+      "Give them another credential, or none.",
+  );
 }
 
 async function addVersion(

@@ -15,6 +15,7 @@ export interface CredentialRow {
   readonly hasEnableSecret: boolean;
   readonly state: "fresh" | "proven" | "suspect" | "quarantined";
   readonly devices: number;
+  readonly archivedDevices: number;
   readonly createdAt: Temporal.Instant;
   readonly updatedAt: Temporal.Instant;
 }
@@ -41,7 +42,9 @@ export async function selectCredentials(
     select c.id, c.tenant_id, c.name, c.username, v.version, v.has_password, v.has_private_key,
       v.has_enable_secret, v.state, c.created_at, c.updated_at,
       (select count(*)::int from devices d where d.credential_id = c.id and d.archived_at is null)
-        as devices
+        as devices,
+      (select count(*)::int from devices d
+        where d.credential_id = c.id and d.archived_at is not null) as archived_devices
     from credentials c join credential_versions v
       on v.credential_id = c.id and v.version = c.current_version
     where ${visible}

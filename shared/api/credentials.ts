@@ -64,7 +64,10 @@ export const Credential = z.object({
   hasPrivateKey: z.boolean(),
   hasEnableSecret: z.boolean(),
   state: z.enum(["fresh", "proven", "suspect", "quarantined"]),
+  /** How many devices in use have it. */
   devices: z.int(),
+  /** How many archived ones, which would need it again after their restoration. */
+  archivedDevices: z.int(),
   createdAt: Instant,
   updatedAt: Instant,
 }).meta({ id: "Credential" });

@@ -9,7 +9,7 @@ import {
   listCredentials,
   updateCredential,
 } from "@rookery/shared/api/credentials.ts";
-import { archiveDevice, createDevice } from "@rookery/shared/api/devices.ts";
+import { archiveDevice, createDevice, updateDevice } from "@rookery/shared/api/devices.ts";
 import { createJobs } from "@rookery/shared/api/jobs.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
 import { createTenant } from "@rookery/shared/api/tenants.ts";
@@ -118,6 +118,18 @@ Deno.test("deleteCredential() refuses one that a device uses", async () => {
   await refusedAs("in-use", admin.call(deleteCredential, { params: { credentialId } }));
   assert.equal((await admin.call(getCredential, { params: { credentialId } })).devices, 1);
   await admin.call(archiveDevice, { params: { deviceId } });
+  const { devices, archivedDevices } = await admin.call(getCredential, {
+    params: { credentialId },
+  });
+  assert.deepEqual([devices, archivedDevices], [0, 1]);
+  const used = await refusedAs(
+    "in-use",
+    admin.call(deleteCredential, { params: { credentialId } }),
+  );
+  assert.match(used.message, /in use that have it: 0; archived ones: 1\. Give them another/);
+  const change = { params: { deviceId }, body: { credentialId: null } };
+  await admin.call(updateDevice, change);
+  await admin.call(deleteCredential, { params: { credentialId } });
   const unused = { name: "unused", username: "backup", password: PASSWORD };
   const { id } = await admin.call(createCredential, { body: unused });
   await admin.call(deleteCredential, { params: { credentialId: id } });
