@@ -22,8 +22,16 @@ function isAddress(host: string): boolean {
 }
 
 function canonicalHost(host: string): string {
-  if (isIpv6(host)) return new URL(`http://[${host}]/`).hostname.slice(1, -1);
+  if (isIpv6(host)) return unmapped(new URL(`http://[${host}]/`).hostname.slice(1, -1));
   return host.toLowerCase().replace(/\.$/, "");
+}
+
+/** An IPv4 address in the clothes of IPv6 (`::ffff:a00:1`) leads to the same device. */
+function unmapped(ipv6: string): string {
+  const [, high, low] = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(ipv6) ?? [];
+  if (high === undefined || low === undefined) return ipv6;
+  const [first, second] = [parseInt(high, 16), parseInt(low, 16)];
+  return [first >> 8, first & 255, second >> 8, second & 255].join(".");
 }
 
 /** "This host" (which some systems take for loopback), multicast, reserved and broadcast. */

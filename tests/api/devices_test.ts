@@ -36,6 +36,8 @@ Deno.test("createDevice() takes addresses and names, and keeps one way of writin
     ["Core-1.Example.COM.", "core-1.example.com"],
     ["sw_01", "sw_01"],
     ["127.0.0.1", "127.0.0.1"],
+    ["::ffff:10.0.0.1", "10.0.0.1"],
+    ["0:0:0:0:0:FFFF:0a00:00ff", "10.0.0.255"],
   ];
   for (const [host, kept] of cases) {
     const body = { siteId, name: `host ${host}`, host, platform: "linux" };
@@ -43,6 +45,8 @@ Deno.test("createDevice() takes addresses and names, and keeps one way of writin
   }
   const again = { siteId, name: "again", host: "2001:db8::0007", platform: "linux" };
   await refusedAs("conflict", admin.call(createDevice, { body: again }), "#/host");
+  const mapped = { ...again, host: "::ffff:198.51.100.7" };
+  await refusedAs("conflict", admin.call(createDevice, { body: mapped }), "#/host");
 });
 
 Deno.test("createDevice() refuses what is no address, no port, no platform, by its field", async () => {
@@ -64,6 +68,8 @@ Deno.test("createDevice() refuses what is no address, no port, no platform, by i
     "0.0.0.0",
     "::",
     "0:0::0",
+    "::ffff:0.0.0.0",
+    "::ffff:224.0.0.1",
     "224.0.0.1",
     "ff02::1",
     "255.255.255.255",
