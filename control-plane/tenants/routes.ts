@@ -61,6 +61,9 @@ export function mountTenants(app: App, { db }: { readonly db: Kysely<Database> }
     await readTenant(db, context.scope, id);
     await refuseDuplicates({}, () =>
       inTransaction(db, async (tx) => {
+        if (await store.lockTenants(tx) === 1) {
+          throw new ProblemError("in-use", "This is the last tenant; make another one first.");
+        }
         const target = { kind: "tenant", id };
         await writeAudit(tx, { actor: actorOf(context), action: "tenant.delete", target });
         await store.deleteTenant(tx, id);

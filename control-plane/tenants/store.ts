@@ -1,4 +1,4 @@
-import type { Kysely } from "kysely";
+import type { Kysely, Transaction } from "kysely";
 import type { TenantId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
@@ -27,8 +27,18 @@ export async function renameTenant(db: Kysely<Database>, tenant: { id: TenantId;
   await db.updateTable("tenants").set({ name: tenant.name }).where("id", "=", tenant.id).execute();
 }
 
-export async function deleteTenant(db: Kysely<Database>, tenantId: TenantId): Promise<void> {
-  await db.deleteFrom("tenants").where("id", "=", tenantId).execute();
+/** Locks the tenants, so that two deletions cannot each leave the other's as the last; tells how many there are. */
+export async function lockTenants(tx: Transaction<Database>): Promise<number> {
+  const rows = await tx.selectFrom("tenants").select("id").orderBy("id").forUpdate().execute();
+  return rows.length;
+}
+
+/** Deletes a tenant, with what of it can never work again: its join tokens and revoked agents. */
+export async function deleteTenant(tx: Transaction<Database>, tenantId: TenantId): Promise<void> {
+  await tx.deleteFrom("joinTokens").where("tenantId", "=", tenantId).execute();
+  await tx.deleteFrom("agents").where("tenantId", "=", tenantId).where("status", "=", "revoked")
+    .execute();
+  await tx.deleteFrom("tenants").where("id", "=", tenantId).execute();
 }
 
 /** The tenant that was named, or the only one there is. Refuses an unknown one, and a choice left open. */
@@ -39,7 +49,11 @@ export async function chooseTenant(
   const selection = tenantId === undefined ? {} : { tenantId };
   const [first, second] = await selectTenants(db, { scope, limit: 2, ...selection });
   if (first && !second) return first.id;
-  const detail = tenantId === undefined ? "there are several tenants: name one" : "is no tenant";
+  const detail = tenantId !== undefined
+    ? "is no tenant"
+    : second
+    ? "there are several tenants: name one"
+    : "there is no tenant that you may use";
   throw new ProblemError("validation", `#/tenantId: ${detail}`, {
     errors: [{ detail, pointer: "#/tenantId" }],
   });

@@ -53,6 +53,6 @@ export const deleteTenant = endpoint({
   method: "DELETE",
   path: "/api/v1/tenants/:tenantId",
   access: "tenants:write",
-  summary: "Delete a tenant that has no sites and no credentials",
+  summary: "Delete a tenant that has no sites, no credentials and no working agents",
   params: TenantParams,
 });

@@ -31,6 +31,22 @@ Deno.test("one tenant exists from the start, and a site belongs to it when none 
   );
 });
 
+Deno.test("the last tenant cannot be deleted, also not by two deletions at once", async () => {
+  const admin = await plane.administrator();
+  const { items: [first = assert.fail()] } = await admin.call(listTenants, {});
+  const other = await admin.call(createTenant, { body: { name: "Only for a moment" } });
+  const sites = (await admin.call(listSites, {})).items;
+  for (const { id: siteId } of sites) await admin.call(deleteSite, { params: { siteId } });
+  const ended = await Promise.allSettled(
+    [first, other].map(({ id }) => admin.call(deleteTenant, { params: { tenantId: id } })),
+  );
+  assert.equal(ended.filter(({ status }) => status === "fulfilled").length, 1);
+  const { items: [last = assert.fail(), ...more] } = await admin.call(listTenants, {});
+  assert.deepEqual(more, []);
+  await refusedAs("in-use", admin.call(deleteTenant, { params: { tenantId: last.id } }));
+  await admin.call(updateTenant, { params: { tenantId: last.id }, body: { name: "Default" } });
+});
+
 Deno.test("createSite() must be told the tenant where there are several", async () => {
   const admin = await plane.administrator();
   const tenant = await admin.call(createTenant, { body: { name: "Second" } });
@@ -56,6 +72,7 @@ Deno.test("updateSite() refuses what is out of bounds and keeps what it is not g
     { maxQueued: 0 },
     { shrinkPercent: 101 },
     { timeZone: "Europe/Atlantis" },
+    { timeZone: "+02:00" },
     { name: "" },
     { name: "a\0b" },
   ];

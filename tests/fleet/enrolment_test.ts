@@ -10,7 +10,8 @@ import {
   listAgents,
   revokeAgent,
 } from "@rookery/shared/api/agents.ts";
-import { deleteSite } from "@rookery/shared/api/sites.ts";
+import { createTenant, deleteTenant } from "@rookery/shared/api/tenants.ts";
+import { createSite, deleteSite } from "@rookery/shared/api/sites.ts";
 import { call } from "@rookery/shared/client.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { ownVersions, ProvenSender } from "../../agent/control_plane.ts";
@@ -218,6 +219,23 @@ Deno.test("deleteSite() names the agents that serve the site, and takes it once 
   await admin.call(deleteSite, { params: { siteId } });
   const left = await admin.call(getAgent, { params: { agentId } });
   assert.deepEqual([left.status, left.siteIds], ["revoked", []]);
+});
+
+Deno.test("deleteTenant() takes used join tokens and revoked agents along, and no working agent", async () => {
+  const admin = await plane.administrator();
+  await makeSite(plane);
+  const { id: tenantId } = await admin.call(createTenant, { body: { name: freshName("tenant") } });
+  const site = { name: freshName("site"), tenantId };
+  const { id: siteId } = await admin.call(createSite, { body: site });
+  const token = await makeJoinToken(plane, [siteId]);
+  const { agentId } = await enrolAs(token.joinToken, await makeKey());
+  await makeJoinToken(plane, [siteId]);
+  await sql`delete from sites where id = ${siteId}`.execute(database.db);
+  const deletion = () => admin.call(deleteTenant, { params: { tenantId } });
+  await assert.rejects(deletion(), refusedAs("in-use"));
+  await admin.call(revokeAgent, { params: { agentId } });
+  await deletion();
+  await assert.rejects(admin.call(getAgent, { params: { agentId } }), refusedAs("not-found"));
 });
 
 Deno.test("an agent without a site is seen, may open its session, and can be revoked", async () => {
