@@ -39,9 +39,18 @@ export function mountPages(app: App): void {
   app.get("/problems/:type", (context) => {
     const type = ProblemType.safeParse(context.req.param("type"));
     if (!type.success) return context.notFound();
-    const html = new TextEncoder().encode(problemPage(type.data));
-    return pageReply(context, html, "text/html; charset=utf-8");
+    return htmlReply(context, problemPage(type.data));
   });
+}
+
+/** What a browser shows where there is no page. */
+export function notFoundReply(context: AppContext): Response {
+  context.status(404);
+  return htmlReply(context, page("There is no such page", `<p>Check the address.</p>`));
+}
+
+function htmlReply(context: AppContext, html: string): Response {
+  return pageReply(context, new TextEncoder().encode(html), "text/html; charset=utf-8");
 }
 
 function pageReply(
@@ -55,22 +64,28 @@ function pageReply(
   return context.body(bytes);
 }
 
-/** All text is from our own table; nothing of the request is repeated. */
 function problemPage(type: ProblemType): string {
   const [status, title, remedy] = PROBLEMS[type];
+  const kind = `<p>HTTP status ${status}, type <code>/problems/${type}</code>.</p>`;
+  return page(title, `<p>${remedy}</p>\n${kind}`);
+}
+
+/** All text is our own; nothing of the request is repeated. */
+function page(title: string, body: string): string {
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title} · Rookery</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/setup/page.css">
 </head>
 <body>
 <main>
 <h1>${title}</h1>
-<p>${remedy}</p>
-<p>HTTP status ${status}, type <code>/problems/${type}</code>. <a href="/api/docs">API documentation</a></p>
+${body}
+<p><a href="/api/docs">API documentation</a></p>
 </main>
 </body>
 </html>

@@ -4,6 +4,7 @@ import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import { isDatabaseAway } from "../database/away.ts";
 import type { App, AppContext } from "./app_type.ts";
 import { describeError } from "./log.ts";
+import { notFoundReply } from "./pages.ts";
 
 /** Exceptions that the framework throws by itself, in our words. */
 const FRAMEWORK_PROBLEMS: Readonly<Record<number, readonly [ProblemType, string]>> = {
@@ -31,6 +32,7 @@ export function mountProblems(app: App): void {
     const methods = methodsOf(app, context.req.path);
     // A mounted route may also find nothing and say so by `context.notFound()`.
     if (methods.length === 0 || methods.includes(context.req.raw.method)) {
+      if (isPageView(context)) return notFoundReply(context);
       return replyWithProblem(
         context,
         new ProblemError("not-found", "There is nothing at this address."),
@@ -42,6 +44,12 @@ export function mountProblems(app: App): void {
       new ProblemError("method-not-allowed", `This address takes ${methods.join(", ")}.`),
     );
   });
+}
+
+/** Somebody at a browser who followed a link; programs are told in the way of the API. */
+function isPageView({ req }: AppContext): boolean {
+  return req.raw.method === "GET" && (req.header("accept") ?? "").includes("text/html") &&
+    !/^\/(api|agent)\//.test(req.path);
 }
 
 function toProblemError(error: Error, context: AppContext): ProblemError {

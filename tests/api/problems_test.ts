@@ -19,6 +19,18 @@ Deno.test("what is not there is a problem, whatever the method", async () => {
   }
 });
 
+Deno.test("a browser that opens an unknown page is shown one; programs and the API keep to problems", async () => {
+  const headers = { accept: "text/html,application/xhtml+xml,*/*;q=0.8" };
+  const page = await plane.fetch("/devices/<script>", { headers });
+  assert.equal(page.status, 404);
+  assert.match(page.headers.get("content-type") ?? "", /^text\/html/);
+  const html = await page.text();
+  assert.match(html, /There is no such page[^]*href="\/api\/docs"/);
+  assert.doesNotMatch(html, /script>/);
+  const { problem } = await read(plane.fetch("/api/v1/nowhere", { headers }));
+  assert.match(problem.remedy, /\/api\/docs/);
+});
+
 Deno.test("a method that an address does not take is refused with those it takes", async () => {
   const { reply, problem } = await read(plane.fetch("/api/v1/login", { method: "GET" }));
   assert.deepEqual([problem.status, problem.type], [405, "/problems/method-not-allowed"]);
