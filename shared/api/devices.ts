@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { findDriver } from "../drivers/mod.ts";
+import { DRIVERS, findDriver } from "../drivers/mod.ts";
 import { endpoint } from "../endpoint.ts";
 import { CredentialId, DeviceId, Instant, SiteId } from "../ids.ts";
 import { listOf, Name, Page, text } from "./page.ts";
@@ -51,7 +51,7 @@ function isHostname(host: string): boolean {
 /** The id of a platform that has a driver. */
 export const Platform = z.string().max(40).refine(
   (platform) => findDriver(platform) !== undefined,
-  "has no driver; see the list of platforms",
+  `must be a platform that has a driver: ${[...DRIVERS.keys()].join(", ")}`,
 );
 
 const DeviceFields = {
