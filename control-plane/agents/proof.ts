@@ -48,9 +48,8 @@ export async function verifyProof(request: ProofRequest, nonces: ProofNonces): P
   if (!claims.success || !jwk.success) throw new ProofError("The proof lacks a claim");
   const { htm, htu, ath, nonce, jti } = claims.data;
   if (htm !== request.method || htu !== request.url) {
-    throw new ProofError(
-      `The proof is for ${htm} ${htu}, not for ${request.method} ${request.url}`,
-    );
+    const wrong = `The proof is for ${htm} ${htu}, not for ${request.method} ${request.url}`;
+    throw new ProofError(wrong + remedyFor(htu, request.url));
   }
   if (ath !== await expectedTokenHash(request.accessToken)) {
     throw new ProofError("The proof is bound to another access token");
@@ -59,6 +58,12 @@ export async function verifyProof(request: ProofRequest, nonces: ProofNonces): P
     throw new ProofError("The proof needs the newest nonce", { needsNonce: true });
   }
   return { jwk: jwk.data, thumbprint: await calculateJwkThumbprint(jwk.data), jti };
+}
+
+/** An agent that reached us under another name than the one we know has to be told ours: ROOKERY_PUBLIC_URL. */
+function remedyFor(htu: string, url: string): string {
+  const { origin } = new URL(url);
+  return URL.parse(htu)?.origin === origin ? "" : `: enrol with --url ${origin}`;
 }
 
 async function verifySignature(proof: string) {

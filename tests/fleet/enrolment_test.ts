@@ -191,7 +191,12 @@ Deno.test("a withdrawn, an unknown and a site-less join token are refused", asyn
   await sql`delete from sites where id = ${siteId}`.execute(database.db);
   const before = await countAgents();
   for (const joinToken of [withdrawn.joinToken, unknown, siteless.joinToken]) {
-    await assert.rejects(enrolAs(joinToken, await makeKey()), refusedAs("join-token-invalid"));
+    await assert.rejects(
+      enrolAs(joinToken, await makeKey()),
+      (error: Error) =>
+        refusedAs("join-token-invalid")(error) &&
+        error.message.endsWith(": ask an administrator for a new one, and enrol with it."),
+    );
   }
   assert.equal(await countAgents(), before);
 });
@@ -315,6 +320,19 @@ Deno.test("enroll() takes no malformed token, and sends nothing for it", async (
   }
   assert.deepEqual(wire.sent, []);
   await joinWith(` ${good}\n`, folder.state, wire);
+});
+
+Deno.test("enroll() under another name of the control plane is told the one to use", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  await using folder = await makeStateFolder();
+  const wire = new Wire(plane);
+  const options = { controlPlaneUrl: "http://localhost:8080", joinToken };
+  await assert.rejects(
+    enroll(options, { state: folder.state, send: wire.send, signal }),
+    (error: Error) =>
+      refusedAs("invalid-proof")(error) &&
+      error.message.endsWith(": enrol with --url https://rookery.test."),
+  );
 });
 
 Deno.test("a proof by another key than the one that is enrolled is refused", async () => {
