@@ -16,7 +16,7 @@ export const PROBLEMS = {
   "already-set-up": [
     409,
     "Already set up",
-    "An administrator exists; log in, or run admin:recover on the server.",
+    "Log in (POST /api/v1/login, see /api/docs), or run admin:recover on the server.",
   ],
   "bad-origin": [403, "Wrong origin", "Send the request from the address in ROOKERY_PUBLIC_URL."],
   "conflict": [

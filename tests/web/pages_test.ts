@@ -63,7 +63,46 @@ test("the set-up page says why a used link, or none, leads nowhere", async () =>
     await page.getByLabel("Password", { exact: true }).fill("correct horse battery");
     await page.getByLabel("Password again").fill("correct horse battery");
     await page.keyboard.press("Enter");
-    await page.getByText(/has an administrator already/).waitFor();
+    await page.getByText(/has an administrator already.*\/api\/docs/).waitFor();
+    await page.getByRole("link", { name: "API documentation" }).waitFor();
+  });
+});
+
+test("a link that is opened where the set-up page stands already is taken, and leaves no secret behind", async () => {
+  await withPage(async (page) => {
+    await page.goto(`${publicUrl}/setup`);
+    await page.getByText(/no set-up link in it/).waitFor();
+    await page.goto(`${publicUrl}/setup#rkr_${"A".repeat(43)}`);
+    await page.getByRole("heading", { name: "Set a new password" }).waitFor();
+    assert.equal(page.url(), `${publicUrl}/setup`);
+    await page.goto(`${publicUrl}/setup#rku_${"A".repeat(43)}`);
+    await page.getByLabel("User name").waitFor();
+    assert.equal(page.url(), `${publicUrl}/setup`);
+  });
+});
+
+test("an error of the whole form stands apart, and a refused field has a border that shows it", async () => {
+  await withPage(async (page) => {
+    await page.goto(`${publicUrl}/setup#rkr_${"A".repeat(43)}`);
+    const password = page.getByLabel("Password", { exact: true });
+    const border = () => page.evaluate("getComputedStyle(password).borderTopColor");
+    const usual = await border();
+    await password.fill("short");
+    await page.keyboard.press("Enter");
+    await page.getByText("Use at least 12 characters.").waitFor();
+    assert.notEqual(await border(), usual);
+    await password.fill("correct horse battery");
+    await page.getByLabel("Password again").fill("correct horse battery");
+    await page.keyboard.press("Enter");
+    const error = page.getByRole("alert");
+    await error.waitFor();
+    assert.match(await error.textContent() ?? "", /unknown, used up or over/);
+    const [field, alert] = [
+      await page.getByLabel("Password again").boundingBox(),
+      await error.boundingBox(),
+    ];
+    assert.ok(field && alert && alert.y - (field.y + field.height) >= 16);
+    assert.equal(await border(), usual);
   });
 });
 

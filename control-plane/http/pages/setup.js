@@ -3,6 +3,8 @@
 
 const token = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
+// A link that is opened where this page stands already changes the fragment and loads nothing.
+addEventListener("hashchange", () => location.reload());
 
 const recovering = token.startsWith("rkr_");
 const form = element("form");
@@ -67,6 +69,7 @@ async function send() {
   }
   if (Object.keys(errors).length === 0) errors.form = `${problem.detail} ${problem.remedy}`;
   showErrors(errors);
+  element("next").hidden = problem.type !== "/problems/already-set-up";
 }
 
 function finish() {
