@@ -46,7 +46,7 @@ export type ApiTokenId = z.infer<typeof ApiTokenId>;
 
 /** Lower-case hexadecimal SHA-256. */
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits")
-  .brand<"Sha256">().meta({ id: "Sha256" });
+  .brand<"Sha256">().meta({ id: "Sha256", example: "0123456789abcdef".repeat(4) });
 export type Sha256 = z.infer<typeof Sha256>;
 
 /** The largest number of a database column of type `integer`. */

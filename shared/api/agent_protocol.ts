@@ -12,13 +12,13 @@ export const PROTOCOL_VERSION = 1;
 /** The largest configuration that can be uploaded, in bytes. */
 export const MAX_BLOB_BYTES = 100 * 1024 * 1024;
 
-const Base64Url = z.string().regex(/^[A-Za-z0-9_-]+$/);
+const KeyBytes = z.string().regex(/^[A-Za-z0-9_-]+$/).length(43).meta({ example: "A".repeat(43) });
 
 /** The public half of an agent's signing key (RFC 8037). */
 export const SignJwk = z.strictObject({
   kty: z.literal("OKP"),
   crv: z.literal("Ed25519"),
-  x: Base64Url.length(43),
+  x: KeyBytes,
 });
 export type SignJwk = z.infer<typeof SignJwk>;
 
@@ -26,7 +26,7 @@ export type SignJwk = z.infer<typeof SignJwk>;
 export const SealJwk = z.strictObject({
   kty: z.literal("OKP"),
   crv: z.literal("X25519"),
-  x: Base64Url.length(43),
+  x: KeyBytes,
 });
 export type SealJwk = z.infer<typeof SealJwk>;
 
@@ -42,10 +42,10 @@ export type ControlPlaneJwk = z.infer<typeof ControlPlaneJwk>;
 export const JoinToken = z.string().regex(
   /^rkj_[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}$/,
   "must be rkj_….… as the control plane printed it",
-);
+).meta({ example: `rkj_${"A".repeat(43)}.${"A".repeat(43)}` });
 
 const Versions = {
-  agentVersion: text(40).min(1),
+  agentVersion: text(40).min(1).meta({ example: "1.0.0" }),
   protocolVersion: z.int().min(1),
   /** Digest of every driver the agent has, by platform. */
   drivers: z.record(z.string().regex(/^[a-z0-9_]{1,40}$/), Sha256),

@@ -27,8 +27,8 @@ export const listAuditRows = endpoint({
   summary: "List what was changed, newest first",
   query: z.strictObject({
     ...Page.shape,
-    action: text(100).optional(),
-    targetId: text(100).optional(),
+    action: text(100).meta({ example: "device.update" }).optional(),
+    targetId: text(100).meta({ example: "0199c0de-0000-7000-8000-000000000000" }).optional(),
   }),
   reply: listOf(AuditRow),
 });

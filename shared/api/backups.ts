@@ -113,7 +113,8 @@ export type Diff = z.infer<typeof Diff>;
 
 const DeviceParams = z.strictObject({ deviceId: DeviceId });
 const RevisionParams = z.strictObject({ revisionId: RevisionId });
-const Capture = z.string().min(1).max(40).regex(/^[a-zA-Z0-9_]+$/, "must be a capture's name");
+const Capture = z.string().min(1).max(40).regex(/^[a-zA-Z0-9_]+$/, "must be a capture's name")
+  .meta({ example: "running" });
 
 export const getDeviceStatus = endpoint({
   method: "GET",

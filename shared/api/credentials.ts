@@ -10,12 +10,12 @@ function oneLine(max: number) {
 }
 
 /** Anything a device may take as a password; one line, because it is typed. */
-const Secret = oneLine(1_000);
+const Secret = oneLine(1_000).meta({ format: "password", example: "what the device knows" });
 
 const PrivateKey = z.string().max(20_000).superRefine((pem, context) => {
   const described = describePrivateKey(pem);
   if (!described.usable) context.addIssue({ code: "custom", message: described.reason });
-});
+}).meta({ format: "password", example: "-----BEGIN OPENSSH PRIVATE KEY-----\n…" });
 
 const Secrets = {
   password: Secret.optional(),
@@ -74,7 +74,7 @@ export const Credential = z.object({
 export type Credential = z.infer<typeof Credential>;
 
 const CredentialParams = z.strictObject({ credentialId: CredentialId });
-const Username = oneLine(200);
+const Username = oneLine(200).meta({ example: "backup" });
 
 export const listCredentials = endpoint({
   method: "GET",

@@ -11,7 +11,9 @@ import { listOf, Name, Page, text } from "./page.ts";
 export const Host = z.string().trim().overwrite(canonicalHost).min(1).max(253).refine(
   (host) => isAddress(host) || isHostname(host),
   "must be an IPv4 address, an IPv6 address or a host name",
-).refine((host) => !isNobody(host), "is an address that no device has");
+).refine((host) => !isNobody(host), "is an address that no device has").meta({
+  example: "192.0.2.1",
+});
 
 function isIpv6(host: string): boolean {
   return z.ipv6().safeParse(host).success;
@@ -52,7 +54,7 @@ function isHostname(host: string): boolean {
 export const Platform = z.string().max(40).refine(
   (platform) => findDriver(platform) !== undefined,
   `must be a platform that has a driver: ${[...DRIVERS.keys()].join(", ")}`,
-);
+).meta({ example: "cisco_iosxe" });
 
 const DeviceFields = {
   name: Name,
@@ -92,7 +94,7 @@ export const listDevices = endpoint({
   query: z.strictObject({
     ...Page.shape,
     siteId: SiteId.optional(),
-    platform: text(40).optional(),
+    platform: text(40).meta({ example: "cisco_iosxe" }).optional(),
     /** Archived devices instead of those in use. */
     archived: z.stringbool().default(false).meta({ type: "boolean", default: false }),
   }),

@@ -46,11 +46,11 @@ export const createHostKey = endpoint({
     keyType: z.string().min(1).max(60).regex(
       /^[a-z0-9@.-]+$/,
       "must be a key type such as ssh-ed25519",
-    ),
+    ).meta({ example: "ssh-ed25519" }),
     fingerprint: z.string().regex(
       /^SHA256:[A-Za-z0-9+/]{43}$/,
       "must be SHA256:… as ssh-keygen -lf prints it",
-    ),
+    ).meta({ example: `SHA256:${"A".repeat(43)}` }),
   }),
   reply: HostKey,
   status: 201,

@@ -18,7 +18,7 @@ export function isWhole(value: string): boolean {
 }
 
 /** The name of something: one to a hundred characters. */
-export const Name = text(100).min(1, "must not be empty");
+export const Name = text(100).min(1, "must not be empty").meta({ example: "oslo-core-1" });
 
 /** How a list is paged: by a cursor that the page before gave, never by offset. */
 export const Page = z.strictObject({

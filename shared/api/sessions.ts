@@ -31,14 +31,17 @@ export type Session = z.infer<typeof Session>;
 /** A password as it is sent to be checked: only its length is limited, so that nothing is told about the right one. */
 const GivenPassword = z.string().min(1).max(256)
   .refine((password) => !password.includes("\0"), "must not contain control characters")
-  .refine(isWhole, BROKEN_TEXT);
+  .refine(isWhole, BROKEN_TEXT).meta({ format: "password", example: "four words of yours" });
 
 export const login = endpoint({
   method: "POST",
   path: "/api/v1/login",
   access: "public",
   summary: "Log in; the reply sets the session cookie",
-  body: z.strictObject({ username: text(64).min(1), password: GivenPassword }),
+  body: z.strictObject({
+    username: text(64).min(1).meta({ example: "anna" }),
+    password: GivenPassword,
+  }),
   reply: Me,
 });
 

@@ -1,16 +1,16 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
-import { text } from "./page.ts";
 import { Me } from "./sessions.ts";
-import { NewPassword, Username } from "./users.ts";
+import { DisplayName, NewPassword, Username } from "./users.ts";
 
 /** The secret of a one-time link; it travels in the link's fragment, which no server and no log ever sees. */
-export const SetupToken = z.string().regex(/^rku_[A-Za-z0-9_-]{43}$/, "is no setup link of ours");
+export const SetupToken = z.string().regex(/^rku_[A-Za-z0-9_-]{43}$/, "is no setup link of ours")
+  .meta({ example: `rku_${"A".repeat(43)}` });
 /** The same for `admin:recover`. */
 export const RecoveryToken = z.string().regex(
   /^rkr_[A-Za-z0-9_-]{43}$/,
   "is no recovery link of ours",
-);
+).meta({ example: `rkr_${"A".repeat(43)}` });
 
 export const setUp = endpoint({
   method: "POST",
@@ -20,7 +20,7 @@ export const setUp = endpoint({
   body: z.strictObject({
     token: SetupToken,
     username: Username,
-    displayName: text(100).default(""),
+    displayName: DisplayName.default(""),
     password: NewPassword,
   }),
   reply: Me,

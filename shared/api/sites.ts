@@ -8,7 +8,7 @@ import { listOf, Name, Page } from "./page.ts";
 export const TimeZone = z.string().max(60).refine(
   isTimeZone,
   "must be an IANA time zone such as Europe/Oslo",
-);
+).meta({ example: "Europe/Oslo" });
 
 function isTimeZone(name: string): boolean {
   // Offsets (`+02:00`) are time zones to Intl, but know of no summer.

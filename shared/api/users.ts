@@ -7,14 +7,17 @@ import { BROKEN_TEXT, isWhole, listOf, Page, text } from "./page.ts";
 export const Username = z.string().min(1).max(64).regex(
   /^[A-Za-z0-9][A-Za-z0-9._@-]*$/,
   "must be letters, digits and . _ @ -, and begin with a letter or digit",
-).meta({ id: "Username" });
+).meta({ id: "Username", example: "anna" });
+
+/** What people are called. */
+export const DisplayName = text(100).meta({ example: "Anna Berg" });
 
 /** Long enough to withstand guessing (NIST SP 800-63B asks for length, not for kinds of characters). */
 export const NewPassword = z.string().min(12, "must have at least 12 characters").max(256)
   .refine((password) => !password.includes("\0"), "must not contain control characters")
   .refine(isWhole, BROKEN_TEXT)
   .refine((password) => new Set(password).size >= 5, "must have at least 5 different characters")
-  .meta({ id: "NewPassword", format: "password" });
+  .meta({ id: "NewPassword", format: "password", example: "four words of yours" });
 
 export const User = z.object({
   id: UserId,
@@ -53,7 +56,7 @@ export const createUser = endpoint({
   summary: "Create a user",
   body: z.strictObject({
     username: Username,
-    displayName: text(100).default(""),
+    displayName: DisplayName.default(""),
     password: NewPassword,
     administrator: z.boolean().default(false),
   }),
@@ -68,7 +71,7 @@ export const updateUser = endpoint({
   summary: "Change, disable or enable a user; disabling ends every session and API token",
   params: UserParams,
   body: z.strictObject({
-    displayName: text(100).optional(),
+    displayName: DisplayName.optional(),
     administrator: z.boolean().optional(),
     disabled: z.boolean().optional(),
   }),

@@ -5,7 +5,11 @@ import { toldText } from "./failure.ts";
 
 /** What a `backup_config` job asks for: the driver's captures to read; empty means all of them. */
 export const BackupConfigPayload = z.strictObject({
-  captures: z.array(z.string().regex(/^[a-zA-Z0-9_]{1,40}$/, "is no name of a capture")).max(50)
+  captures: z.array(
+    z.string().regex(/^[a-zA-Z0-9_]{1,40}$/, "is no name of a capture").meta({
+      example: "running",
+    }),
+  ).max(50)
     .default([]),
 }).meta({ id: "BackupConfigPayload" });
 export type BackupConfigPayload = z.infer<typeof BackupConfigPayload>;

@@ -116,6 +116,32 @@ Deno.test("/api/v1/openapi.json calls no named schema null by itself, and types 
   assert.deepEqual(archived?.schema, { type: "boolean", default: false });
 });
 
+Deno.test("/api/v1/openapi.json has an example for every text of a pattern, and each is of its schema", async () => {
+  const document = await read();
+  const isOfSchema = validator(document);
+  const examples: string[] = [];
+  for (const { place, schema } of schemasIn(document, [])) {
+    if (typeof schema.pattern !== "string") continue;
+    if (schema.type !== "string" || schema.format === "uuid") continue;
+    assert.ok("example" in schema, place.join("/"));
+    assert.deepEqual(isOfSchema(schema.example, ...place), [], place.join("/"));
+    examples.push(String(schema.example));
+  }
+  for (const example of ["oslo-core-1", "anna"]) assert.ok(examples.includes(example));
+});
+
+/** Every object of a document, with the steps that lead to it. */
+function* schemasIn(node: unknown, place: string[]): Generator<PlacedSchema> {
+  if (typeof node !== "object" || node === null) return;
+  yield { place, schema: { ...node } };
+  for (const [step, child] of Object.entries(node)) yield* schemasIn(child, [...place, step]);
+}
+
+interface PlacedSchema {
+  readonly place: string[];
+  readonly schema: Readonly<Record<string, unknown>>;
+}
+
 /** What is wrong with a value by the schema at this place of the document; nothing when it is of it. */
 function validator(document: unknown) {
   const ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: true });
