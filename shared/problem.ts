@@ -36,7 +36,7 @@ export const PROBLEMS = {
   "join-token-invalid": [
     401,
     "Join token invalid",
-    "Make a new join token: this one is unknown, expired or used.",
+    "Enrol with a new join token; an administrator makes one.",
   ],
   "lease-superseded": [409, "Lease superseded", "A newer lease exists; drop this one."],
   "lease-unknown": [404, "Lease unknown", "This agent does not hold that lease; drop it."],

@@ -16,9 +16,6 @@ import {
   markJoinTokenUsed,
 } from "./store.ts";
 
-/** Read on the agent's machine, by somebody who may not be the administrator. */
-const NEW_TOKEN = "ask an administrator for a new one, and enrol with it";
-
 export interface Enrolment {
   readonly joinToken: string;
   /** The key that signed the request: proven, not only claimed. */
@@ -41,9 +38,9 @@ export function joinTokenDigest(joinToken: string): Promise<string> {
  */
 export async function enrol(tx: Transaction<Database>, enrolment: Enrolment): Promise<AgentId> {
   const token = await lockJoinToken(tx, await joinTokenDigest(enrolment.joinToken));
-  if (!token) throw invalid("There is no such join token");
+  if (!token) throw invalid("There is no such join token.");
   if (token.usedByThumbprint !== null) return await enrolAgain(token, enrolment);
-  if (token.expired) throw invalid("The join token has expired");
+  if (token.expired) throw invalid("The join token has expired.");
   const known = await findAgentByThumbprint(tx, enrolment.key.thumbprint);
   if (known) throw new ProblemError("conflict", "This key belongs to an enrolled agent already.");
   return await enrolFirst(tx, token, enrolment);
@@ -61,7 +58,7 @@ export class ReusedTokenError extends ProblemError {
   readonly token: JoinTokenRow;
 
   constructor(token: JoinTokenRow) {
-    super("join-token-invalid", `The join token was used by another agent: ${NEW_TOKEN}.`);
+    super("join-token-invalid", "The join token was used by another agent.");
     this.token = token;
   }
 }
@@ -98,12 +95,12 @@ async function enrolFirst(tx: Transaction<Database>, token: JoinTokenRow, enrolm
 async function existingSites(tx: Transaction<Database>, token: JoinTokenRow) {
   const rows = await tx.selectFrom("sites").select("id").where("id", "in", token.siteIds as never)
     .where("tenantId", "=", token.tenantId).forKeyShare().execute();
-  if (rows.length === 0) throw invalid("None of the join token's sites exists any more");
+  if (rows.length === 0) throw invalid("None of the join token's sites exists any more.");
   return rows.map((row) => row.id);
 }
 
-function invalid(why: string): ProblemError {
-  return new ProblemError("join-token-invalid", `${why}: ${NEW_TOKEN}.`);
+function invalid(detail: string): ProblemError {
+  return new ProblemError("join-token-invalid", detail);
 }
 
 /** Says in the audit log that somebody else holds a used token; the transaction of the refusal is gone. */

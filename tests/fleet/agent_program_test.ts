@@ -78,7 +78,7 @@ Deno.test("agent enroll says why it is refused and what to do, each as one plain
   const unknown = await enrol(`rkj_${"A".repeat(43)}.${thumbprint}`);
   assert.equal(
     unknown.complaint,
-    "Cannot enrol: There is no such join token. Make a new join token: this one is unknown, expired or used.\n",
+    "Cannot enrol: There is no such join token. Enrol with a new join token; an administrator makes one.\n",
   );
   const enrolled = await enrol(token.joinToken);
   assert.deepEqual([enrolled.code, enrolled.complaint], [0, ""]);

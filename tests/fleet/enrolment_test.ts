@@ -191,12 +191,7 @@ Deno.test("a withdrawn, an unknown and a site-less join token are refused", asyn
   await sql`delete from sites where id = ${siteId}`.execute(database.db);
   const before = await countAgents();
   for (const joinToken of [withdrawn.joinToken, unknown, siteless.joinToken]) {
-    await assert.rejects(
-      enrolAs(joinToken, await makeKey()),
-      (error: Error) =>
-        refusedAs("join-token-invalid")(error) &&
-        error.message.endsWith(": ask an administrator for a new one, and enrol with it."),
-    );
+    await assert.rejects(enrolAs(joinToken, await makeKey()), refusedAs("join-token-invalid"));
   }
   assert.equal(await countAgents(), before);
 });
