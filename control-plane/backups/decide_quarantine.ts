@@ -2,7 +2,7 @@ import { sql, type Transaction } from "kysely";
 import type { RevisionId, UserId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
-import { lockDeviceStatus, verifyQuarantined } from "./device_status.ts";
+import { isNamedInStatus, lockDeviceStatus, verifyAccepted } from "./device_status.ts";
 import { makeCurrent } from "./record_capture.ts";
 import { findCurrent } from "./revision_queries.ts";
 import type { RevisionRow } from "./store.ts";
@@ -21,15 +21,15 @@ export interface Decision {
  * current only if the device was not seen with another one since.
  */
 export async function decideRevision(tx: Transaction<Database>, made: Decision): Promise<void> {
-  const { revision: { id, siteId, deviceId, capture }, decision } = made;
+  const { revision: { id, siteId, deviceId, capture, platform }, decision } = made;
   await lockDeviceStatus(tx, { siteId, deviceId });
   const lastSeenAt = await markDecided(tx, made);
   if (decision === "reject") return;
   const current = await findCurrent(tx, { deviceId, capture });
-  if (!current || Temporal.Instant.compare(current.lastSeenAt, lastSeenAt) <= 0) {
-    await makeCurrent(tx, { siteId, deviceId, capture, id, text: made.text });
-  }
-  await verifyQuarantined(tx, { deviceId, at: lastSeenAt });
+  if (current && Temporal.Instant.compare(current.lastSeenAt, lastSeenAt) > 0) return;
+  await makeCurrent(tx, { siteId, deviceId, capture, id, text: made.text });
+  const revisionId = isNamedInStatus(platform, capture) ? id : null;
+  await verifyAccepted(tx, { deviceId, at: lastSeenAt, revisionId });
 }
 
 async function markDecided(

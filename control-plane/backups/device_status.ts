@@ -4,6 +4,7 @@ import type { DeviceId, RevisionId, SiteId } from "@rookery/shared/ids.ts";
 import type { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import type { Database } from "../database/schema.ts";
+import { driverOf } from "./render_text.ts";
 
 /** Whose status. */
 export interface StatusOf {
@@ -35,7 +36,7 @@ export interface StoredStatus extends StatusOf {
   readonly at: Temporal.Instant;
   readonly status: "verified" | "quarantined";
   readonly grade: Grade;
-  /** Of the device's first capture; null while that one is quarantined. */
+  /** Of the platform's first capture; null when that one was not read or is quarantined. */
   readonly revisionId: RevisionId | null;
   /** The running configuration differs from the one the device would start with; null when it shows only one. */
   readonly unsaved: boolean | null;
@@ -104,24 +105,35 @@ function updateIfNewer(
     );
 }
 
+/** The status names the revision of the platform's first capture. */
+export function isNamedInStatus(platform: string, capture: string): boolean {
+  return driverOf(platform).captures[0]?.name === capture;
+}
+
 /**
- * After a quarantined revision was accepted: the attempt that brought it counts as verified, unless it brought
- * another one that still waits or was rejected.
+ * After a quarantined revision was accepted and became current: that reading counts as verified, unless it brought
+ * another capture that still waits or was rejected. An attempt that came later keeps its outcome.
  */
-export async function verifyQuarantined(
+export async function verifyAccepted(
   tx: Transaction<Database>,
-  { deviceId, at }: { readonly deviceId: DeviceId; readonly at: Temporal.Instant },
+  { deviceId, at, revisionId }: {
+    readonly deviceId: DeviceId;
+    /** When the accepted revision was last seen. */
+    readonly at: Temporal.Instant;
+    /** Null leaves the status with the revision it names. */
+    readonly revisionId: RevisionId | null;
+  },
 ): Promise<void> {
   await sql`
-    update device_status s set last_outcome = 'verified',
-      last_verified_at = greatest(s.last_verified_at, ${at}::timestamptz),
-      revision_id = coalesce((
-        select t.revision_id from backups b
-        join current_texts t on t.device_id = b.device_id and t.capture = b.captures->0->>'name'
-        where b.site_id = s.site_id and b.device_id = s.device_id and b.status = 'quarantined'
-        order by b.id desc limit 1), s.revision_id)
-    where s.device_id = ${deviceId} and s.last_outcome = 'quarantined'
-      and s.last_attempt_at = ${at}::timestamptz
-      and not exists (select from revisions r where r.device_id = s.device_id
-        and r.state <> 'accepted' and r.last_seen_at = s.last_attempt_at)`.execute(tx);
+    with reading as (
+      select not exists (select from revisions where device_id = ${deviceId}
+        and state <> 'accepted' and last_seen_at = ${at}::timestamptz) as verified)
+    update device_status set
+      revision_id = coalesce(${revisionId}::uuid, revision_id),
+      last_verified_at = case when verified
+        then greatest(last_verified_at, ${at}::timestamptz) else last_verified_at end,
+      last_outcome = case when verified
+        and last_outcome = 'quarantined' and last_attempt_at = ${at}::timestamptz
+        then 'verified' else last_outcome end
+    from reading where device_id = ${deviceId}`.execute(tx);
 }

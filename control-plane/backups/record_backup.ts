@@ -13,7 +13,12 @@ import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
-import { lockDeviceStatus, writeFailedStatus, writeStoredStatus } from "./device_status.ts";
+import {
+  isNamedInStatus,
+  lockDeviceStatus,
+  writeFailedStatus,
+  writeStoredStatus,
+} from "./device_status.ts";
 import type { Examination, ExaminedCapture } from "./ingest.ts";
 import { recordCapture } from "./record_capture.ts";
 
@@ -79,7 +84,8 @@ export async function recordBackup(
     const grade = weakestGrade(examined.captures);
     const known = { siteId, deviceId, at, status, grade, outcome: examined.outcome } as const;
     const unsaved = isUnsaved(examined.captures);
-    await writeStoredStatus(tx, { ...known, unsaved, revisionId: firstRevision(captures) });
+    const revisionId = revisionToName(examined.platform, captures);
+    await writeStoredStatus(tx, { ...known, unsaved, revisionId });
   }
   return { backupId, status, captures };
 }
@@ -150,6 +156,10 @@ function isUnsaved(captures: readonly ExaminedCapture[]): boolean | null {
   return running && startup ? running.normalisedSha256 !== startup.normalisedSha256 : null;
 }
 
-function firstRevision([first]: readonly RecordedCapture[]): RevisionId | null {
-  return first && first.kind !== "quarantined" ? first.revisionId : null;
+function revisionToName(
+  platform: string,
+  captures: readonly RecordedCapture[],
+): RevisionId | null {
+  const named = captures.find(({ name }) => isNamedInStatus(platform, name));
+  return named && named.kind !== "quarantined" ? named.revisionId : null;
 }
