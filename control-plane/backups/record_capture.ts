@@ -22,7 +22,7 @@ export interface CaptureToRecord {
 
 /**
  * Files one capture: the current revision again (seen longer), a new one, or one in quarantine because it lost
- * more than the site's threshold against the current one. A text that comes back after others is a new revision
+ * more than the site's threshold against the current one, or was rejected, whatever came since. A text that comes back after others is a new revision
  * of the same blob, so that the history tells what happened.
  */
 export async function recordCapture(
@@ -37,7 +37,7 @@ export async function recordCapture(
   const known = await findDigest(tx, { ...of, normalisedSha256 });
   const past = isPast(record, current);
   if (past && known) return fileUnder(record, known);
-  if (current && hasShrunk(record, current) && !wasAcceptedByPerson(known)) {
+  if (known?.state === "rejected" || isSuspect(record, current, known)) {
     return await quarantine(tx, record, known);
   }
   const id = known?.state === "quarantined"
@@ -62,6 +62,15 @@ function isPast({ at, attempt }: CaptureToRecord, current: KnownRevision | undef
 /** By exact bytes, as the agent does before it reads a second time. */
 function hasShrunk({ capture, shrinkPercent }: CaptureToRecord, current: KnownRevision): boolean {
   return capture.bytes < current.bytes * (1 - shrinkPercent / 100);
+}
+
+/** It lost too much against the current one, and nobody has ever looked at it and accepted it. */
+function isSuspect(
+  record: CaptureToRecord,
+  current: KnownRevision | undefined,
+  known: KnownRevision | undefined,
+): boolean {
+  return current !== undefined && hasShrunk(record, current) && !wasAcceptedByPerson(known);
 }
 
 /** A text that somebody once looked at and accepted may come back without being asked about again. */
