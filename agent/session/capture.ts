@@ -103,7 +103,7 @@ async function prove(
   const raw = new Uint8Array(bytes);
   return {
     raw,
-    normalisedSha256: await normalisedSha256(order.driver, raw),
+    normalisedSha256: await normalisedSha256(raw, order),
     lines: verdict.complete ? verdict.lines : 0,
     command,
     interrupted: disturbed,

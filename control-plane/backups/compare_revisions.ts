@@ -1,6 +1,6 @@
 import type { Kysely } from "kysely";
 import type { Diff } from "@rookery/shared/api/backups.ts";
-import { normalise } from "@rookery/shared/drivers/normalise.ts";
+import { normalise, type NormaliseRules } from "@rookery/shared/drivers/normalise.ts";
 import type { Database } from "../database/schema.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import { diffTexts } from "./diff.ts";
@@ -41,7 +41,13 @@ async function comparedText(
   revision: RevisionRow,
 ): Promise<string> {
   const text = await renderText(db, { keyRing, ...revision, rawSha256: revision.sha256 });
-  return volatile === "shown" ? text : normalise(driverOf(revision.platform), text);
+  return volatile === "shown" ? text : normalise(text, rulesOf(revision));
+}
+
+/** A driver may lack a capture that an older one of its platform had. */
+function rulesOf({ platform, capture: name }: RevisionRow): NormaliseRules {
+  const driver = driverOf(platform);
+  return { driver, capture: driver.captures.find((capture) => capture.name === name) ?? {} };
 }
 
 function nameOf({ deviceId, capture, number }: RevisionRow): string {

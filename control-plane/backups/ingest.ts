@@ -129,7 +129,7 @@ async function examineCapture(
   if (current) {
     // The rules of change may be younger than the stored digest: what only they changed is no change.
     const before = await readExact(db, { keyRing: exam.keyRing, ...current });
-    if (await normalisedSha256(exam.driver, before) === measured.normalisedSha256) {
+    if (await normalisedSha256(before, rulesOf(exam)) === measured.normalisedSha256) {
       return { ...measured, sameAs: current.id };
     }
   }
@@ -160,21 +160,26 @@ async function readReported(db: Kysely<Database>, exam: CaptureExam) {
 
 async function measure(
   bytes: Uint8Array<ArrayBuffer>,
-  { driver, capture: outcome }: CaptureExam,
+  exam: CaptureExam,
 ): Promise<ExaminedCapture | Failure> {
+  const { capture: outcome } = exam;
   const { name, rawSha256 } = outcome;
-  const [capture] = capturesOf(driver, [name]);
-  if (!capture) throw new RangeError(`Cannot examine capture ${name}: ${driver.platform} has none`);
-  const judged = judgeCompleteness(bytes, { driver, capture });
+  const judged = judgeCompleteness(bytes, rulesOf(exam));
   if (!judged.complete) {
     return { code: judged.code, detail: `Of capture ${name}: ${judged.detail}.` };
   }
   const { grade, lines } = judged;
-  const digest = await normalisedSha256(driver, bytes);
+  const digest = await normalisedSha256(bytes, rulesOf(exam));
   const measured = { name, grade, rawSha256, normalisedSha256: digest, bytes: bytes.length, lines };
   const wrong = (["grade", "normalisedSha256", "bytes", "lines"] as const)
     .filter((field) => measured[field] !== outcome[field]);
   if (wrong.length === 0) return measured;
   const detail = `Of capture ${name}: the bytes that arrived have another ${wrong.join(", ")}.`;
   return { code: "result_invalid", detail };
+}
+
+function rulesOf({ driver, capture: { name } }: CaptureExam) {
+  const [capture] = capturesOf(driver, [name]);
+  if (!capture) throw new RangeError(`Cannot examine capture ${name}: ${driver.platform} has none`);
+  return { driver, capture };
 }

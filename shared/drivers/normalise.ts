@@ -1,17 +1,24 @@
 import { sha256 } from "../canonical_json.ts";
 import type { Sha256 } from "../ids.ts";
 import { decodeText, linesOf } from "./decode.ts";
-import type { Driver } from "./driver.ts";
+import type { Capture, Driver } from "./driver.ts";
+
+/** By whose rules a text is read: those of the platform, and where this capture of it begins. */
+export interface NormaliseRules {
+  readonly driver: Driver;
+  readonly capture: Pick<Capture, "begin">;
+}
 
 /**
- * The text that decides "changed or not": without the driver's volatile lines and blocks, with `\n` after
- * every line, without blanks at the ends of lines and without empty lines at the end of the text. A volatile
- * block that never ends drops nothing but its first line: a truncated text must not look unchanged.
+ * The text that decides "changed or not": from the first line that begins the capture, if there is one (what
+ * comes before is the device talking), without the driver's volatile lines and blocks, with `\n` after every
+ * line, without blanks at the ends of lines and without empty lines at the end of the text. A volatile block
+ * that never ends drops nothing but its first line: a truncated text must not look unchanged.
  */
-export function normalise(driver: Driver, text: string): string {
+export function normalise(text: string, { driver, capture }: NormaliseRules): string {
   const isVolatile = volatileLines(driver);
   const blocks = volatileBlocks(driver);
-  const lines = linesOf(text);
+  const lines = fromBegin(linesOf(text), capture);
   const kept: string[] = [];
   for (let at = 0; at < lines.length; at++) {
     const line = lines[at] ?? "";
@@ -24,8 +31,15 @@ export function normalise(driver: Driver, text: string): string {
 }
 
 /** The digest of the normalised text of a configuration's exact bytes. */
-export function normalisedSha256(driver: Driver, bytes: Uint8Array): Promise<Sha256> {
-  return sha256(normalise(driver, decodeText(bytes).text));
+export function normalisedSha256(bytes: Uint8Array, rules: NormaliseRules): Promise<Sha256> {
+  return sha256(normalise(decodeText(bytes).text, rules));
+}
+
+function fromBegin(lines: string[], { begin }: Pick<Capture, "begin">): string[] {
+  if (begin === undefined) return lines;
+  const pattern = new RegExp(begin);
+  const at = lines.findIndex((line) => pattern.test(line));
+  return at > 0 ? lines.slice(at) : lines;
 }
 
 interface Block {

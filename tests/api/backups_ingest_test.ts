@@ -57,6 +57,16 @@ Deno.test("recordBackup() lets a volatile line make no revision, and an unchange
   assert.equal((await backupsOf(device.deviceId)).length, 2);
 });
 
+Deno.test("recordBackup() calls it unchanged when only what comes before the configuration differs", async () => {
+  const device = await makeReportingDevice(database.db);
+  const greeted = (time: string) => `Welcome, it is ${time}\n${frrConfiguration()}`;
+  await report(to, device, greeted("10:00"));
+  const again = await report(to, device, greeted("10:01"));
+  assert.ok(again.ok);
+  assert.equal(again.captures[0]?.kind, "unchanged");
+  assert.match(await currentText(device.deviceId), /^Welcome, it is 10:00$/m);
+});
+
 Deno.test("recordBackup() files a digest that returns as a new revision of the same bytes", async () => {
   const device = await makeReportingDevice(database.db);
   const first = frrConfiguration({ interfaces: 10 });

@@ -23,12 +23,14 @@ for (const platform of FARM_PLATFORMS) {
     assert.ok(capture);
     assert.equal(textOf(capture.raw), device.sent.at(0));
     const driver = driverOf(device);
+    const [asked] = driver.captures;
+    assert.ok(asked);
     const lines = device.configuration.split("\n").length - 1;
     assert.deepEqual(capture.outcome, {
       name: "running",
-      grade: driver.captures[0]?.end.grade,
+      grade: asked.end.grade,
       rawSha256: await sha256(new TextEncoder().encode(device.sent.at(0) ?? "")),
-      normalisedSha256: await normalisedSha256(driver, capture.raw),
+      normalisedSha256: await normalisedSha256(capture.raw, { driver, capture: asked }),
       bytes: capture.raw.length,
       lines,
       unchanged: false,

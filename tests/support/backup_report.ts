@@ -138,14 +138,15 @@ export async function outcomeOf(
   says: Partial<CaptureOutcome> = {},
 ): Promise<BackupConfigOutcome> {
   const driver = findDriver("frr");
-  if (!driver) throw new Error("Cannot report a backup: there is no driver frr");
+  const [capture] = driver?.captures ?? [];
+  if (!driver || !capture) throw new Error("Cannot report a backup: there is no driver frr");
   const hostKey = { type: "ssh-ed25519", fingerprint: `SHA256:${"a".repeat(43)}` };
   return {
     captures: [{
       name: "running",
       grade: "marker",
       rawSha256: await sha256(bytes),
-      normalisedSha256: Sha256.parse(await normalisedSha256(driver, bytes)),
+      normalisedSha256: Sha256.parse(await normalisedSha256(bytes, { driver, capture })),
       bytes: bytes.length,
       lines: linesOf(new TextDecoder().decode(bytes)).length,
       unchanged: false,
