@@ -1,55 +1,103 @@
 import { structuredPatch } from "diff";
 import type { Diff } from "@rookery/shared/api/backups.ts";
-import { linesOf } from "@rookery/shared/drivers/decode.ts";
+import { countLines, type DiffFrame, frameOf, linesIn, terminated } from "./diff_frame.ts";
 
 export interface DiffOptions {
   /** Equal lines around each change. */
   readonly context: number;
-  /** How long the comparison may hold the event loop before it becomes a coarse one. Default 250. */
+  /** How long the comparison may take before it becomes a coarse one. Default 250. */
   readonly timeoutMs?: number;
   /** Lines in all hunks together. Default 20,000. */
   readonly maxLines?: number;
+  /** Characters in all hunks together. Default 4,000,000. */
+  readonly maxCharacters?: number;
 }
 
 type Hunk = Diff["hunks"][number];
 type Line = Hunk["lines"][number];
+type HunkStart = Pick<Hunk, "oldStart" | "oldLines" | "newStart" | "newLines">;
+
+/** Beyond so many different lines the comparison is coarse from the start: splitting them alone takes too long. */
+const EXACT_LINES = 2_000_000;
 
 /**
- * Compares two texts line by line, in bounded time: a configuration made to be slow to compare gets one hunk
- * from its first to its last different line.
+ * Compares two texts line by line, in bounded time and to a bounded result: a configuration made to be slow to
+ * compare gets one hunk from its first to its last different line.
  */
 export function diffTexts(before: string, after: string, options: DiffOptions): Diff {
-  const old = linesOf(before);
-  const now = linesOf(after);
-  const exact = exactHunks(old, now, options);
-  const hunks = exact ?? coarseHunks(old, now, options.context);
-  const count = (kind: Line["kind"]) =>
-    hunks.reduce((sum, { lines }) => sum + lines.filter((line) => line.kind === kind).length, 0);
-  return {
-    added: count("added"),
-    removed: count("removed"),
-    method: exact ? "exact" : "coarse",
-    ...cut(hunks, options.maxLines ?? 20_000),
-  };
+  const frame = frameOf(terminated(before), terminated(after), options.context);
+  const { maxLines = 20_000, maxCharacters = 4_000_000 } = options;
+  const room = { lines: maxLines, characters: maxCharacters };
+  return exactDiff(frame, options, room) ?? coarseDiff(frame, room);
 }
 
-function exactHunks(
-  old: readonly string[],
-  now: readonly string[],
+/** What still fits into the hunks. */
+interface Room {
+  lines: number;
+  characters: number;
+}
+
+function exactDiff(
+  frame: DiffFrame,
   { context, timeoutMs = 250 }: DiffOptions,
-): Hunk[] | undefined {
-  const patch = structuredPatch("", "", joined(old), joined(now), "", "", {
+  room: Room,
+): Diff | undefined {
+  // Lines that were only added, or only removed, are the exact difference as they are.
+  if (frame.removed === "" || frame.added === "") {
+    return { ...coarseDiff(frame, room), method: "exact" };
+  }
+  if (countLines(frame.removed) + countLines(frame.added) > EXACT_LINES) return undefined;
+  const [old, now] = [frame.removed, frame.added].map((middle) => frame.head + middle + frame.tail);
+  const patch = structuredPatch("", "", old ?? "", now ?? "", "", "", {
     context,
     timeout: timeoutMs,
   });
-  return patch?.hunks.map(({ oldStart, oldLines, newStart, newLines, lines }) => ({
-    ...{ oldStart, oldLines, newStart, newLines },
-    lines: numbered(lines, { oldStart, newStart }),
+  if (!patch) return undefined;
+  const count = (mark: string) =>
+    patch.hunks.reduce(
+      (sum, { lines }) => sum + lines.filter((line) => line[0] === mark).length,
+      0,
+    );
+  const above = frame.firstLine - 1;
+  const hunks = patch.hunks.map(({ oldStart, newStart, ...hunk }) => ({
+    ...hunk,
+    ...{ oldStart: oldStart + above, newStart: newStart + above },
   }));
+  return { added: count("+"), removed: count("-"), method: "exact", ...fill(hunks, room) };
 }
 
-function joined(lines: readonly string[]): string {
-  return lines.map((line) => `${line}\n`).join("");
+/** Linear: what is equal at both ends is left out, all between is one hunk. */
+function coarseDiff(frame: DiffFrame, room: Room): Diff {
+  const [added, removed] = [countLines(frame.added), countLines(frame.removed)];
+  const around = countLines(frame.head) + countLines(frame.tail);
+  const hunk = {
+    ...{ oldStart: frame.firstLine, oldLines: removed + around },
+    ...{ newStart: frame.firstLine, newLines: added + around },
+    lines: markedLines(frame),
+  };
+  return { added, removed, method: "coarse", ...fill(added + removed > 0 ? [hunk] : [], room) };
+}
+
+function* markedLines({ head, removed, added, tail }: DiffFrame): Generator<string> {
+  const parts = [[" ", head], ["-", removed], ["+", added], [" ", tail]] as const;
+  for (const [mark, part] of parts) {
+    for (const line of linesIn(part)) yield `${mark}${line}`;
+  }
+}
+
+/** Makes lines only as long as there is room: an object for each of millions would take seconds. */
+function fill(
+  hunks: readonly (HunkStart & { readonly lines: Iterable<string> })[],
+  room: Room,
+): Pick<Diff, "hunks" | "truncated"> {
+  const filled: Hunk[] = [];
+  for (const { oldStart, oldLines, newStart, newLines, lines: marked } of hunks) {
+    const start = { oldStart, oldLines, newStart, newLines };
+    const lines = numbered(marked, start, room);
+    if (lines.length > 0) filled.push({ ...start, lines });
+    if (room.lines < 0) return { hunks: filled, truncated: true };
+  }
+  return { hunks: filled, truncated: false };
 }
 
 const KINDS: Readonly<Record<string, Line["kind"]>> = {
@@ -58,78 +106,23 @@ const KINDS: Readonly<Record<string, Line["kind"]>> = {
   "+": "added",
 };
 
-function numbered(
-  marked: readonly string[],
-  start: { readonly oldStart: number; readonly newStart: number },
-): Line[] {
-  let oldNumber = start.oldStart;
-  let newNumber = start.newStart;
-  return marked.flatMap((line) => {
+/** The marked lines that there is room for; after the first that does not fit there is none any more. */
+function numbered(marked: Iterable<string>, start: HunkStart, room: Room): Line[] {
+  const lines: Line[] = [];
+  let { oldStart: oldNumber, newStart: newNumber } = start;
+  for (const line of marked) {
     const kind = KINDS[line.slice(0, 1)];
-    if (!kind) return [];
-    return [{
+    if (!kind) continue;
+    room.lines--;
+    room.characters -= line.length;
+    if (room.characters < 0) room.lines = -1;
+    if (room.lines < 0) break;
+    lines.push({
       kind,
       text: line.slice(1),
       oldNumber: kind === "added" ? null : oldNumber++,
       newNumber: kind === "removed" ? null : newNumber++,
-    }];
-  });
-}
-
-/** Linear: what is equal at both ends is left out, all between is one hunk. */
-function coarseHunks(old: readonly string[], now: readonly string[], context: number): Hunk[] {
-  const shorter = Math.min(old.length, now.length);
-  let head = 0;
-  while (head < shorter && old[head] === now[head]) head++;
-  let tail = 0;
-  while (tail < shorter - head && old.at(-1 - tail) === now.at(-1 - tail)) tail++;
-  const from = Math.max(0, head - context);
-  const after = Math.min(tail, context);
-  const marked = [
-    ...old.slice(from, head).map((line) => ` ${line}`),
-    ...old.slice(head, old.length - tail).map((line) => `-${line}`),
-    ...now.slice(head, now.length - tail).map((line) => `+${line}`),
-    ...old.slice(old.length - tail, old.length - tail + after).map((line) => ` ${line}`),
-  ];
-  const start = { oldStart: from + 1, newStart: from + 1 };
-  const oldLines = old.length - tail + after - from;
-  const newLines = now.length - tail + after - from;
-  return [{ ...start, oldLines, newLines, lines: numbered(marked, start) }];
-}
-
-function cut(hunks: readonly Hunk[], maxLines: number): Pick<Diff, "hunks" | "truncated"> {
-  const kept: Hunk[] = [];
-  let left = maxLines;
-  for (const hunk of hunks) {
-    if (left === 0) return { hunks: kept, truncated: true };
-    const lines = hunk.lines.slice(0, left);
-    kept.push({ ...hunk, lines });
-    left -= lines.length;
-    if (lines.length < hunk.lines.length) return { hunks: kept, truncated: true };
+    });
   }
-  return { hunks: kept, truncated: false };
-}
-
-const MARKS: Readonly<Record<Line["kind"], string>> = { context: " ", removed: "-", added: "+" };
-
-/** The same as text, as `diff -u` and `git` write it; empty when nothing changed. */
-export function formatUnified(
-  diff: Diff,
-  names: { readonly before: string; readonly after: string },
-): string {
-  if (diff.hunks.length === 0) return "";
-  const lines = [`--- ${names.before}`, `+++ ${names.after}`];
-  for (const hunk of diff.hunks) {
-    lines.push(
-      `@@ -${range(hunk.oldStart, hunk.oldLines)} +${range(hunk.newStart, hunk.newLines)} @@`,
-    );
-    for (const line of hunk.lines) lines.push(`${MARKS[line.kind]}${line.text}`);
-  }
-  if (diff.truncated) lines.push("# too many lines: the rest was left out");
-  return `${lines.join("\n")}\n`;
-}
-
-function range(start: number, lines: number): string {
-  // An empty side names the line before it (POSIX diff -u).
-  return lines === 0 ? `${start - 1},0` : lines === 1 ? `${start}` : `${start},${lines}`;
+  return lines;
 }

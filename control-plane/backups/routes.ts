@@ -24,7 +24,6 @@ import type { KeyRing } from "../keys/key_ring.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { compareRevisions } from "./compare_revisions.ts";
 import { decideRevision, type Decision } from "./decide_quarantine.ts";
-import { formatUnified } from "./diff.ts";
 import { readExact, renderText } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
 import {
@@ -34,6 +33,7 @@ import {
   selectRevisions,
   selectVisibleDevice,
 } from "./store.ts";
+import { formatUnified } from "./unified_diff.ts";
 
 export interface BackupsContext {
   readonly db: Kysely<Database>;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { diffTexts, formatUnified } from "../../control-plane/backups/diff.ts";
+import { diffTexts } from "../../control-plane/backups/diff.ts";
+import { formatUnified } from "../../control-plane/backups/unified_diff.ts";
 
 const NAMES = { before: "a", after: "b" };
 
@@ -44,6 +45,20 @@ Deno.test("diffTexts() is coarse instead of slow, and says so", () => {
   assert.equal(diff.truncated, true);
   assert.equal(diff.hunks[0]?.lines.length, 100);
   assert.equal(diff.hunks[0]?.lines[0]?.text, "same");
+});
+
+Deno.test("diffTexts() cuts by characters, too: one endless line is left out and counted", () => {
+  const endless = "x".repeat(5_000_000);
+  const diff = diffTexts(`a\n${endless}\nb\n`, "a\nshort\nb\n", { context: 1 });
+  assert.deepEqual([diff.added, diff.removed, diff.truncated], [1, 1, true]);
+  assert.deepEqual(diff.hunks[0]?.lines.map(({ text }) => text), ["a"]);
+  assert.match(formatUnified(diff, NAMES), /^--- a\n[^]*left out\n$/);
+});
+
+Deno.test("diffTexts() calls lines that were only added the exact difference, however many", () => {
+  const diff = diffTexts("a\nb\n", `a\n${"\n".repeat(3_000_000)}b\n`, { context: 1 });
+  assert.deepEqual([diff.method, diff.added, diff.removed], ["exact", 3_000_000, 0]);
+  assert.equal(diff.hunks[0]?.lines.length, 20_000);
 });
 
 Deno.test("diffTexts() turns the old text into the new one, exactly and coarsely", () => {
