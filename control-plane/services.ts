@@ -2,6 +2,7 @@ import type { AgentServices } from "./agents/services.ts";
 import { createProofNonces } from "./agents/proof_nonces.ts";
 import { SessionCount } from "./agents/session_count.ts";
 import { UsedProofs } from "./agents/used_proofs.ts";
+import { startTexts } from "./backups/texts.ts";
 import type { Config } from "./config.ts";
 import type { ConnectedDatabase } from "./database/connect.ts";
 import { type SessionCookie, sessionCookie } from "./http/cookie.ts";
@@ -35,12 +36,14 @@ export async function startServices(
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
   const passwords = await startPasswords();
+  const texts = startTexts();
   const wakeups = new Wakeups(db);
   return {
     db,
     sql,
     keyRing,
     passwords,
+    texts,
     wakeups,
     log,
     ...config,
@@ -54,6 +57,7 @@ export async function startServices(
     cookie: sessionCookie(config.publicUrl),
     async [Symbol.asyncDispose]() {
       passwords[Symbol.dispose]();
+      texts[Symbol.dispose]();
       await wakeups.close();
     },
   };

@@ -1,3 +1,4 @@
+import type { Texts } from "../backups/texts.ts";
 import type { ClaimFloors } from "../jobs/claim_floor.ts";
 import type { Log } from "../http/log.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
@@ -10,5 +11,6 @@ export interface AgentServices extends AgentAuthentication {
   readonly wakeups: Wakeups;
   readonly floors: ClaimFloors;
   readonly sessionCount: SessionCount;
+  readonly texts: Texts;
   readonly log: Log;
 }

@@ -1,14 +1,11 @@
 import type { Kysely } from "kysely";
 import type { Diff } from "@rookery/shared/api/backups.ts";
-import { normalise, type NormaliseRules } from "@rookery/shared/drivers/normalise.ts";
 import type { Database } from "../database/schema.ts";
-import type { KeyRing } from "../keys/key_ring.ts";
-import { diffTexts } from "./diff.ts";
-import { driverOf, renderText } from "./render_text.ts";
+import { readExact, tagKey, type TextServices } from "./render_text.ts";
 import { type RevisionRow, selectPreviousRevision } from "./store.ts";
+import type { SecretText } from "./text_work.ts";
 
-export interface Comparison {
-  readonly keyRing: KeyRing;
+export interface Comparison extends TextServices {
   readonly revision: RevisionRow;
   /** The older text; the accepted revision before this one when absent. */
   readonly before?: RevisionRow | undefined;
@@ -23,31 +20,26 @@ export async function compareRevisions(
 ): Promise<
   { readonly diff: Diff; readonly names: { readonly before: string; readonly after: string } }
 > {
-  const { revision, context } = comparison;
+  const { texts, revision, context, volatile } = comparison;
   const before = comparison.before ?? await selectPreviousRevision(db, revision);
-  const [old, now] = [
-    before ? await comparedText(db, comparison, before) : "",
-    await comparedText(db, comparison, revision),
-  ];
+  const diff = await texts.run("compare", {
+    before: before ? await readSecretText(db, comparison, before) : null,
+    after: await readSecretText(db, comparison, revision),
+    ...{ context, volatile },
+  });
   return {
-    diff: diffTexts(old, now, { context }),
+    diff,
     names: { before: before ? nameOf(before) : "/dev/null", after: nameOf(revision) },
   };
 }
 
-async function comparedText(
+async function readSecretText(
   db: Kysely<Database>,
-  { keyRing, volatile }: Comparison,
-  revision: RevisionRow,
-): Promise<string> {
-  const text = await renderText(db, { keyRing, ...revision, rawSha256: revision.sha256 });
-  return volatile === "shown" ? text : normalise(text, rulesOf(revision));
-}
-
-/** A driver may lack a capture that an older one of its platform had. */
-function rulesOf({ platform, capture: name }: RevisionRow): NormaliseRules {
-  const driver = driverOf(platform);
-  return { driver, capture: driver.captures.find((capture) => capture.name === name) ?? {} };
+  { keyRing }: TextServices,
+  { siteId, deviceId, platform, capture, sha256 }: RevisionRow,
+): Promise<SecretText> {
+  const bytes = await readExact(db, { keyRing, siteId, rawSha256: sha256 });
+  return { bytes, platform, capture, key: await tagKey(keyRing, deviceId) };
 }
 
 function nameOf({ deviceId, capture, number }: RevisionRow): string {

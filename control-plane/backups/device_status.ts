@@ -4,7 +4,7 @@ import type { DeviceId, RevisionId, SiteId } from "@rookery/shared/ids.ts";
 import type { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import type { Database } from "../database/schema.ts";
-import { driverOf } from "./render_text.ts";
+import { driverOf } from "./text_work.ts";
 
 /** Whose status. */
 export interface StatusOf {

@@ -8,10 +8,8 @@
  *    `recordFailedBackup(tx, …)` when the attempt failed.
  */
 import type { Kysely } from "kysely";
-import { judgeCompleteness } from "@rookery/shared/drivers/completeness.ts";
 import type { Driver, Grade } from "@rookery/shared/drivers/driver.ts";
 import { capturesOf, findDriver } from "@rookery/shared/drivers/mod.ts";
-import { normalisedSha256 } from "@rookery/shared/drivers/normalise.ts";
 import type { DeviceId, JobId, LeaseId, RevisionId, Sha256, SiteId } from "@rookery/shared/ids.ts";
 import {
   type BackupConfigOutcome,
@@ -20,14 +18,14 @@ import {
 } from "@rookery/shared/jobs/backup_config.ts";
 import type { Failure, FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { Database } from "../database/schema.ts";
-import type { KeyRing } from "../keys/key_ring.ts";
 import { deviceHasDigest, leaseHasDigest, readBlob } from "./blob_store.ts";
 import { findAcceptedDigest, findCurrent } from "./revision_queries.ts";
-import { readExact, redactBytes } from "./render_text.ts";
+import { readExact, redactBytes, type TextServices } from "./render_text.ts";
+import { TextTooSlowError } from "./text_thread.ts";
+import type { CapturedText } from "./text_work.ts";
 
 /** Which report, under which lease. */
-export interface ReportedBackup {
-  readonly keyRing: KeyRing;
+export interface ReportedBackup extends TextServices {
   readonly siteId: SiteId;
   readonly deviceId: DeviceId;
   readonly jobId: JobId;
@@ -76,7 +74,7 @@ export async function examineBackup(
   }
   const captures: ExaminedCapture[] = [];
   for (const capture of reported.outcome.captures) {
-    const examined = await examineCapture(db, { ...reported, driver, capture });
+    const examined = await examineInTime(db, { ...reported, platform, capture });
     if ("code" in examined) return { ok: false, failure: examined };
     captures.push(examined);
   }
@@ -109,8 +107,22 @@ function whyIncomplete(
 }
 
 interface CaptureExam extends ReportedBackup {
-  readonly driver: Driver;
+  readonly platform: string;
   readonly capture: CaptureOutcome;
+}
+
+/** A text that is made to be slow to read is no better than one that is too large. */
+async function examineInTime(
+  db: Kysely<Database>,
+  exam: CaptureExam,
+): Promise<ExaminedCapture | Failure> {
+  try {
+    return await examineCapture(db, exam);
+  } catch (error) {
+    if (!(error instanceof TextTooSlowError)) throw error;
+    const detail = `Capture ${exam.capture.name} takes too long to read: ${error.message}.`;
+    return { code: "configuration_too_large", detail };
+  }
 }
 
 async function examineCapture(
@@ -129,11 +141,13 @@ async function examineCapture(
   if (current) {
     // The rules of change may be younger than the stored digest: what only they changed is no change.
     const before = await readExact(db, { keyRing: exam.keyRing, ...current });
-    if (await normalisedSha256(before, rulesOf(exam)) === measured.normalisedSha256) {
+    const digest = await exam.texts.run("digest", captured(before, exam));
+    if (digest === measured.normalisedSha256) {
       return { ...measured, sameAs: current.id };
     }
   }
-  return { ...measured, text: await redactBytes(bytes, exam) };
+  const text = await redactBytes(bytes, { ...exam, capture: measured.name });
+  return { ...measured, text };
 }
 
 /** Nothing was sent, so the digest must be one that this device is known to have had. */
@@ -164,13 +178,12 @@ async function measure(
 ): Promise<ExaminedCapture | Failure> {
   const { capture: outcome } = exam;
   const { name, rawSha256 } = outcome;
-  const judged = judgeCompleteness(bytes, rulesOf(exam));
+  const judged = await exam.texts.run("measure", captured(bytes, exam));
   if (!judged.complete) {
     return { code: judged.code, detail: `Of capture ${name}: ${judged.detail}.` };
   }
-  const { grade, lines } = judged;
-  const digest = await normalisedSha256(bytes, rulesOf(exam));
-  const measured = { name, grade, rawSha256, normalisedSha256: digest, bytes: bytes.length, lines };
+  const { grade, lines, normalisedSha256 } = judged;
+  const measured = { name, grade, rawSha256, normalisedSha256, bytes: bytes.length, lines };
   const wrong = (["grade", "normalisedSha256", "bytes", "lines"] as const)
     .filter((field) => measured[field] !== outcome[field]);
   if (wrong.length === 0) return measured;
@@ -178,8 +191,6 @@ async function measure(
   return { code: "result_invalid", detail };
 }
 
-function rulesOf({ driver, capture: { name } }: CaptureExam) {
-  const [capture] = capturesOf(driver, [name]);
-  if (!capture) throw new RangeError(`Cannot examine capture ${name}: ${driver.platform} has none`);
-  return { driver, capture };
+function captured(bytes: Uint8Array, { platform, capture }: CaptureExam): CapturedText {
+  return { bytes, platform, capture: capture.name };
 }

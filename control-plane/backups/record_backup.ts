@@ -12,7 +12,6 @@ import type {
 import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
-import type { KeyRing } from "../keys/key_ring.ts";
 import {
   isNamedInStatus,
   lockDeviceStatus,
@@ -21,6 +20,7 @@ import {
 } from "./device_status.ts";
 import type { Examination, ExaminedCapture } from "./ingest.ts";
 import { recordCapture } from "./record_capture.ts";
+import type { TextServices } from "./render_text.ts";
 
 /** The attempt that a backup belongs to. */
 export interface BackupAttempt {
@@ -62,8 +62,7 @@ export interface RecordedBackup {
 /** Stores an examined backup; part of the transaction that accepts the result. */
 export async function recordBackup(
   tx: Transaction<Database>,
-  { keyRing, attempt, examined }: {
-    readonly keyRing: KeyRing;
+  { keyRing, texts, attempt, examined }: TextServices & {
     readonly attempt: BackupAttempt;
     readonly examined: Extract<Examination, { ok: true }>;
   },
@@ -73,7 +72,7 @@ export async function recordBackup(
   const shrinkPercent = await readShrinkPercent(tx, attempt.siteId);
   const captures: RecordedCapture[] = [];
   for (const capture of examined.captures) {
-    const context = { keyRing, at, backupId, shrinkPercent, platform: examined.platform };
+    const context = { keyRing, texts, at, backupId, shrinkPercent, platform: examined.platform };
     captures.push(await recordCapture(tx, { ...context, attempt, capture }));
   }
   const status = captures.some(({ kind }) => kind === "quarantined") ? "quarantined" : "verified";

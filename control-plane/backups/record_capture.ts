@@ -3,15 +3,13 @@ import type { BackupId, RevisionId } from "@rookery/shared/ids.ts";
 import { NORMALISER_VERSION } from "@rookery/shared/jobs/lease.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
-import type { KeyRing } from "../keys/key_ring.ts";
 import type { ExaminedCapture } from "./ingest.ts";
 import type { BackupAttempt, RecordedCapture } from "./record_backup.ts";
-import { renderText } from "./render_text.ts";
+import { renderText, type TextServices } from "./render_text.ts";
 import { findCurrent, findDigest, type KnownRevision } from "./revision_queries.ts";
 
 /** One capture of a backup, to be filed while the device's status is locked. */
-export interface CaptureToRecord {
-  readonly keyRing: KeyRing;
+export interface CaptureToRecord extends TextServices {
   readonly attempt: BackupAttempt;
   readonly backupId: BackupId;
   readonly at: Temporal.Instant;
@@ -151,9 +149,8 @@ async function insertRevision(
 
 /** Redacted before the transaction where that was foreseen, else here. */
 async function textOf(tx: Transaction<Database>, record: CaptureToRecord): Promise<string> {
-  const { capture, keyRing, platform, attempt: { siteId, deviceId } } = record;
-  const { rawSha256 } = capture;
-  return capture.text ?? await renderText(tx, { keyRing, siteId, deviceId, platform, rawSha256 });
+  const { capture: { name: capture, rawSha256, text }, attempt: { siteId, deviceId } } = record;
+  return text ?? await renderText(tx, { ...record, siteId, deviceId, capture, rawSha256 });
 }
 
 /** Makes a revision the one that is shown, searched and compared with. */

@@ -1,19 +1,22 @@
-import { createHmac } from "node:crypto";
 import type { Kysely } from "kysely";
-import { decodeText } from "@rookery/shared/drivers/decode.ts";
-import type { Driver } from "@rookery/shared/drivers/driver.ts";
-import { findDriver } from "@rookery/shared/drivers/mod.ts";
-import { redact } from "@rookery/shared/drivers/redact.ts";
 import type { DeviceId, Sha256, SiteId } from "@rookery/shared/ids.ts";
 import type { Database } from "../database/schema.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import { readBlob } from "./blob_store.ts";
+import type { Texts } from "./texts.ts";
+
+/** What it takes to read what is sealed and to show it. */
+export interface TextServices {
+  readonly keyRing: KeyRing;
+  readonly texts: Texts;
+}
 
 /** Which text, and by whose rules it is redacted. */
 export interface TextSource {
   readonly siteId: SiteId;
   readonly deviceId: DeviceId;
   readonly platform: string;
+  readonly capture: string;
   readonly rawSha256: Sha256;
 }
 
@@ -32,40 +35,23 @@ export async function readExact(
 /** The redacted text of stored bytes, by today's rules of the platform it was read from. */
 export async function renderText(
   db: Kysely<Database>,
-  { keyRing, ...source }: TextSource & { readonly keyRing: KeyRing },
+  source: TextSource & TextServices,
 ): Promise<string> {
-  const bytes = await readExact(db, { keyRing, ...source });
-  const { deviceId } = source;
-  return await redactBytes(bytes, { keyRing, deviceId, driver: driverOf(source.platform) });
+  return await redactBytes(await readExact(db, source), source);
 }
 
 /** Redacts exact bytes; equal secrets of one device get equal tags, those of two devices do not. */
 export async function redactBytes(
   bytes: Uint8Array,
-  { keyRing, deviceId, driver }: {
-    readonly keyRing: KeyRing;
-    readonly deviceId: DeviceId;
-    readonly driver: Driver;
-  },
+  { keyRing, texts, deviceId, platform, capture }:
+    & TextServices
+    & Pick<TextSource, "deviceId" | "platform" | "capture">,
 ): Promise<string> {
-  const key = await keyRing.deriveKey("secret-tag", deviceId);
-  return await redact(driver, decodeText(bytes).text, { tagOf: (secret) => tagOf(key, secret) });
+  const key = await tagKey(keyRing, deviceId);
+  return await texts.run("redact", { bytes, platform, capture, key });
 }
 
-/** Without its driver's rules a text cannot be redacted, so it is not shown at all. */
-export function driverOf(platform: string): Driver {
-  const driver = findDriver(platform);
-  if (!driver) throw new Error(`Cannot redact a text of platform ${platform}: it has no driver`);
-  return driver;
-}
-
-const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
-
-/**
- * 25 bits of an HMAC under the device's key: enough to show that a secret changed, too few to tell it. Without
- * the key file the tags cannot be tried against a list of passwords.
- */
-function tagOf(key: Uint8Array, secret: string): string {
-  const [...bytes] = createHmac("sha256", key).update(secret).digest().subarray(0, 5);
-  return bytes.map((byte) => BASE32[byte % 32]).join("");
+/** Under which the secrets of a device are tagged. */
+export function tagKey(keyRing: KeyRing, deviceId: DeviceId): Promise<Uint8Array> {
+  return keyRing.deriveKey("secret-tag", deviceId);
 }

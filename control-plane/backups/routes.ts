@@ -20,11 +20,10 @@ import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
-import type { KeyRing } from "../keys/key_ring.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { compareRevisions } from "./compare_revisions.ts";
 import { decideRevision, type Decision } from "./decide_quarantine.ts";
-import { readExact, renderText } from "./render_text.ts";
+import { readExact, renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
 import {
   type RevisionRow,
@@ -35,9 +34,8 @@ import {
 } from "./store.ts";
 import { formatUnified } from "./unified_diff.ts";
 
-export interface BackupsContext {
+export interface BackupsContext extends TextServices {
   readonly db: Kysely<Database>;
-  readonly keyRing: KeyRing;
 }
 
 /** What was backed up: status, attempts, revisions, texts, differences, quarantine. */
@@ -71,19 +69,19 @@ function mountLists(app: App, { db }: BackupsContext): void {
   });
 }
 
-function mountRevisions(app: App, { db, keyRing }: BackupsContext): void {
+function mountRevisions(app: App, { db, ...services }: BackupsContext): void {
   route(app, getRevision, async ({ params: { revisionId } }, { scope }) => {
     return revisionOf(await readRevision(db, { scope, revisionId }));
   });
 
   route(app, readRevisionText, async ({ params: { revisionId } }, { scope }) => {
     const revision = await readRevision(db, { scope, revisionId });
-    return await renderText(db, { keyRing, ...revision, rawSha256: revision.sha256 });
+    return await renderText(db, { ...services, ...revision, rawSha256: revision.sha256 });
   });
 
   route(app, downloadExactRevision, async ({ params: { revisionId } }, context) => {
     const revision = await readRevision(db, { scope: context.scope, revisionId });
-    const bytes = await readExact(db, { keyRing, ...revision, rawSha256: revision.sha256 });
+    const bytes = await readExact(db, { ...services, ...revision, rawSha256: revision.sha256 });
     const { siteId, deviceId, capture, number, sha256 } = revision;
     // Written before a byte leaves: nobody gets the secrets unseen.
     await inTransaction(db, (tx) =>
@@ -106,13 +104,13 @@ function mountRevisions(app: App, { db, keyRing }: BackupsContext): void {
 
 type DiffInput = Pick<HandlerInput<typeof diffRevision>, "params" | "query">;
 
-function mountDiffs(app: App, { db, keyRing }: BackupsContext): void {
+function mountDiffs(app: App, { db, ...services }: BackupsContext): void {
   const compare = async ({ params, query }: DiffInput, scope: Scope) => {
     const revision = await readRevision(db, { scope, ...params });
     const before = query.against === undefined
       ? undefined
       : await readRevision(db, { scope, revisionId: query.against });
-    return await compareRevisions(db, { keyRing, ...query, revision, before });
+    return await compareRevisions(db, { ...services, ...query, revision, before });
   };
   route(app, diffRevision, async (input, { scope }) => (await compare(input, scope)).diff);
   route(app, readUnifiedDiff, async (input, { scope }) => {
@@ -121,7 +119,7 @@ function mountDiffs(app: App, { db, keyRing }: BackupsContext): void {
   });
 }
 
-function mountQuarantine(app: App, { db, keyRing }: BackupsContext): void {
+function mountQuarantine(app: App, { db, ...services }: BackupsContext): void {
   route(app, listQuarantine, async ({ query: { limit, cursor, ...filter } }, { scope }) => {
     const before = readCursor(cursor, RevisionId);
     const selection = { ...filter, scope, before, state: "quarantined" as const, limit: limit + 1 };
@@ -134,7 +132,7 @@ function mountQuarantine(app: App, { db, keyRing }: BackupsContext): void {
     const ids = [...new Set(revisionIds)];
     const decisions: Decision[] = [];
     for (const revision of await readRevisions(db, { scope, ids })) {
-      const text = await renderText(db, { keyRing, ...revision, rawSha256: revision.sha256 });
+      const text = await renderText(db, { ...services, ...revision, rawSha256: revision.sha256 });
       decisions.push({ decision, decidedBy, revision, text });
     }
     await inTransaction(db, (tx) => decideAll(tx, { decisions, actor: actorOf(context) }));

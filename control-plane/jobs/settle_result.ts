@@ -7,18 +7,17 @@ import { ProblemError } from "@rookery/shared/problem.ts";
 import { lockActiveAgent } from "../agents/store.ts";
 import { type Examination, examineBackup } from "../backups/ingest.ts";
 import { type BackupAttempt, recordBackup, recordFailedBackup } from "../backups/record_backup.ts";
+import type { TextServices } from "../backups/render_text.ts";
 import type { Kysely } from "kysely";
 import type { Database, GrantsTable } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { noteAcceptedKey, noteRefusedKey } from "../host_keys/note_host_key.ts";
-import type { KeyRing } from "../keys/key_ring.ts";
 import { type Acceptance, acceptResult, type Envelope, type Verdict } from "./accept.ts";
 
 type Grant = Selectable<GrantsTable>;
 
-export interface Settlement {
+export interface Settlement extends TextServices {
   readonly db: Kysely<Database>;
-  readonly keyRing: KeyRing;
   readonly incarnation: number;
 }
 
@@ -112,7 +111,7 @@ async function settle(
   if (settled.outcome === "cancelled") return acceptance;
   const attempt: BackupAttempt = { ...grant, durationMs: envelope.durationMs, late: settled.late };
   if (judged.examined) {
-    await recordBackup(tx, { keyRing: by.keyRing, attempt, examined: judged.examined });
+    await recordBackup(tx, { ...by, attempt, examined: judged.examined });
     await noteAcceptedKey(tx, { ...grant, hostKey: judged.examined.outcome.hostKey });
   } else if (judged.verdict.status === "failed") {
     await recordFailedBackup(tx, { attempt, failure: judged.verdict.failure });
@@ -136,5 +135,5 @@ async function fileContent(
   if (acceptance.duplicate || acceptance.answer !== "superseded" || !judged.examined) return;
   const { durationMs } = envelope;
   const attempt: BackupAttempt = { ...grant, durationMs, late: true, superseded: true };
-  await recordBackup(tx, { keyRing: by.keyRing, attempt, examined: judged.examined });
+  await recordBackup(tx, { ...by, attempt, examined: judged.examined });
 }

@@ -10,6 +10,7 @@ import {
 } from "../../control-plane/backups/blob_store.ts";
 import { openBlob, sealBlob } from "../../control-plane/backups/blob_seal.ts";
 import { receiveBody } from "../../control-plane/backups/receive_body.ts";
+import { startTexts } from "../../control-plane/backups/texts.ts";
 import { newId } from "../../control-plane/database/new_id.ts";
 import { SealError } from "../../control-plane/keys/envelope.ts";
 import { makeKeys } from "../../control-plane/keys/key_file.ts";
@@ -60,7 +61,8 @@ Deno.test("deviceHasDigest() says yes about the device's own digests alone", asy
   const neighbour = await makeReportingDevice(database.db, { siteId: device.siteId });
   const text = frrConfiguration();
   const digest = await sha256(text);
-  assert.ok((await report({ db: database.db, keyRing }, device, text)).ok);
+  using texts = startTexts();
+  assert.ok((await report({ db: database.db, keyRing, texts }, device, text)).ok);
   assert.equal(await deviceHasDigest(database.db, { ...device, sha256: digest }), true);
   assert.equal(await deviceHasDigest(database.db, { ...neighbour, sha256: digest }), false);
 });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
 import { type DeviceId, Sha256 } from "@rookery/shared/ids.ts";
 import { readExact } from "../../control-plane/backups/render_text.ts";
+import { startTexts } from "../../control-plane/backups/texts.ts";
 import { makeKeys } from "../../control-plane/keys/key_file.ts";
 import { openKeyRing } from "../../control-plane/keys/key_ring.ts";
 import { frrConfiguration, makeReportingDevice, report } from "../support/backup_report.ts";
@@ -9,12 +10,15 @@ import { testDatabase } from "../support/database.ts";
 
 const database = testDatabase();
 const keyRing = await openKeyRing(await makeKeys());
+const texts = startTexts();
 const to = {
   get db() {
     return database.db;
   },
   keyRing,
+  texts,
 };
+Deno.test.afterAll(() => texts[Symbol.dispose]());
 
 Deno.test("recordBackup() files the first configuration as a revision with its exact bytes", async () => {
   const device = await makeReportingDevice(database.db);

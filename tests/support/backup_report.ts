@@ -14,12 +14,13 @@ import {
 } from "@rookery/shared/ids.ts";
 import type { BackupConfigOutcome, CaptureOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import { putBlob } from "../../control-plane/backups/blob_store.ts";
-import { type Examination, examineBackup } from "../../control-plane/backups/ingest.ts";
+import { examineBackup, type ReportedBackup } from "../../control-plane/backups/ingest.ts";
 import {
   type BackupAttempt,
   recordBackup,
   recordFailedBackup,
 } from "../../control-plane/backups/record_backup.ts";
+import type { Texts } from "../../control-plane/backups/texts.ts";
 import { newId } from "../../control-plane/database/new_id.ts";
 import type { Database } from "../../control-plane/database/schema.ts";
 import { inTransaction } from "../../control-plane/database/transaction.ts";
@@ -35,6 +36,7 @@ export interface ReportingDevice {
 export interface ReportsTo {
   readonly db: Kysely<Database>;
   readonly keyRing: KeyRing;
+  readonly texts: Texts;
 }
 
 /** Makes a site, or uses the given one, and a device at it. */
@@ -95,7 +97,9 @@ export async function report(
   options: ReportOptions = {},
 ) {
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
-  const { attempt, examined } = await examine(to, device, bytes, options);
+  const reported = await upload(to, device, bytes, options);
+  const attempt = attemptOf(reported, options.attempt);
+  const examined = await examineBackup(to.db, reported);
   if (!examined.ok) {
     const { failure } = examined;
     await inTransaction(to.db, (tx) => recordFailedBackup(tx, { attempt, failure }));
@@ -103,17 +107,18 @@ export async function report(
   }
   const recorded = await inTransaction(
     to.db,
-    (tx) => recordBackup(tx, { keyRing: to.keyRing, attempt, examined }),
+    (tx) => recordBackup(tx, { ...to, attempt, examined }),
   );
   return { ok: true as const, ...recorded };
 }
 
-async function examine(
-  { db, keyRing }: ReportsTo,
+/** Uploads these bytes under a lease of a new job, as an agent does before it reports them. */
+export async function upload(
+  { db, keyRing, texts }: ReportsTo,
   { siteId, deviceId }: ReportingDevice,
   bytes: Uint8Array<ArrayBuffer>,
-  options: ReportOptions,
-): Promise<{ attempt: BackupAttempt; examined: Examination }> {
+  options: ReportOptions = {},
+): Promise<ReportedBackup> {
   const jobId = newId<JobId>();
   const leaseId = newId<LeaseId>();
   await db.insertInto("jobs").values({
@@ -125,11 +130,16 @@ async function examine(
     await putBlob(db, { keyRing, siteId, leaseId, bytes, sha256: await sha256(bytes) });
   }
   const outcome = await outcomeOf(bytes, options.says);
-  const examined = await examineBackup(db, {
-    ...{ keyRing, siteId, deviceId, jobId, leaseId, outcome },
-  });
-  const told = { epoch: 1, agentId: newId<AgentId>(), durationMs: 12, late: false };
-  return { examined, attempt: { siteId, deviceId, jobId, ...told, ...options.attempt } };
+  return { keyRing, texts, siteId, deviceId, jobId, leaseId, outcome };
+}
+
+/** The attempt that brought a report. */
+export function attemptOf(
+  { siteId, deviceId, jobId }: ReportedBackup,
+  told: Partial<BackupAttempt> = {},
+): BackupAttempt {
+  const attempt = { siteId, deviceId, jobId, epoch: 1, agentId: newId<AgentId>() };
+  return { ...attempt, durationMs: 12, late: false, ...told };
 }
 
 /** What an agent reports that read these bytes of a device of the platform frr. */

@@ -1,0 +1,126 @@
+/** Large and hostile texts: whoever sends one may wait for it; nobody else does. */
+import assert from "node:assert/strict";
+import { diffRevision, readRevisionText } from "@rookery/shared/api/backups.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { examineBackup } from "../../control-plane/backups/ingest.ts";
+import { recordBackup } from "../../control-plane/backups/record_backup.ts";
+import { TextThread, TextTooSlowError } from "../../control-plane/backups/text_thread.ts";
+import { startTexts } from "../../control-plane/backups/texts.ts";
+import { inTransaction } from "../../control-plane/database/transaction.ts";
+import {
+  attemptOf,
+  frrConfiguration,
+  makeReportingDevice,
+  report,
+  upload,
+} from "../support/backup_report.ts";
+import { testControlPlane } from "../support/control_plane.ts";
+import { testDatabase } from "../support/database.ts";
+
+const database = testDatabase();
+const plane = testControlPlane(database);
+const rules = { platform: "frr", capture: "running", key: new Uint8Array(32) };
+
+/** Many short lines; by default close to the default limit of a device. */
+function hostile(size = 19_500_000): string {
+  const [head = "", tail = ""] = frrConfiguration().split("!\ninterface eth0\n");
+  return `${head}\n${"xyz\n".repeat(size / 4)}${tail}`;
+}
+
+/** Runs while a timer of 10 ms ticks, and tells the longest time, in ms, that it did not. */
+async function withTicks<T>(run: () => Promise<T>): Promise<{ result: T; gap: number }> {
+  let last = performance.now();
+  let gap = 0;
+  const tick = () => {
+    const now = performance.now();
+    gap = Math.max(gap, now - last);
+    last = now;
+  };
+  const timer = setInterval(tick, 10);
+  try {
+    const result = await run();
+    tick();
+    return { result, gap };
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+Deno.test("the event loop goes on while 20 MB of hostile text are examined, stored, read and compared", async () => {
+  const device = await makeReportingDevice(database.db);
+  const { services } = plane;
+  const small = await report(services, device, frrConfiguration());
+  assert.ok(small.ok);
+  const reported = await upload(services, device, new TextEncoder().encode(hostile()));
+  const { call } = await plane.administrator();
+  const whileIt = async <T>(step: string, run: () => Promise<T>): Promise<T> => {
+    const { result, gap } = await withTicks(run);
+    assert.ok(gap < 500, `while it was to ${step}, nothing else ran for ${gap} ms`);
+    return result;
+  };
+  const examined = await whileIt("examine", () => examineBackup(database.db, reported));
+  assert.ok(examined.ok);
+  const attempt = attemptOf(reported);
+  const { captures: [capture] } = await whileIt(
+    "record",
+    () => inTransaction(database.db, (tx) => recordBackup(tx, { ...services, attempt, examined })),
+  );
+  assert.ok(capture);
+  const params = { revisionId: capture.revisionId };
+  const text = await whileIt("read", () => call(readRevisionText, { params }));
+  assert.match(text, /^password <secret:[a-z2-7]{5}>$/m);
+  const diff = await whileIt("compare", () => call(diffRevision, { params }));
+  assert.equal(diff.truncated, true);
+});
+
+Deno.test("a text on one long line is read in the other thread, however small", async () => {
+  using texts = startTexts();
+  const bytes = new TextEncoder().encode("://a:".repeat(4_000));
+  const { gap } = await withTicks(() =>
+    Promise.all([
+      texts.run("redact", { bytes, ...rules }),
+      texts.run("redact", { bytes, ...rules }),
+    ])
+  );
+  assert.ok(gap < 500, `nothing else ran for ${gap} ms`);
+});
+
+Deno.test("a thread gives up what takes too long, and goes on with what waits behind it", async () => {
+  const thread = new TextThread({ mostSeconds: 0.5 });
+  try {
+    const slow = new TextEncoder().encode("://a:".repeat(200_000));
+    const quick = new TextEncoder().encode("password once\n");
+    const [first, second] = await Promise.allSettled([
+      thread.run("redact", { bytes: slow, ...rules }),
+      thread.run("redact", { bytes: quick, ...rules }),
+    ]);
+    assert.ok(first.status === "rejected" && first.reason instanceof TextTooSlowError);
+    assert.match(first.reason.message, /^Cannot redact a text: it takes longer than 0\.5 s$/);
+    assert.ok(second.status === "fulfilled");
+    assert.match(second.value, /^password <secret:[a-z2-7]{5}>\n$/);
+  } finally {
+    thread.stop();
+  }
+});
+
+Deno.test("a thread refuses more than may wait, and everything once it is stopped", async () => {
+  const thread = new TextThread({ mostWaitingBytes: 20 });
+  const bytes = new TextEncoder().encode("password once\n");
+  const run = () => thread.run("redact", { bytes, ...rules });
+  const accepted = [run(), run()];
+  const isOverloaded = (error: unknown) =>
+    error instanceof ProblemError && error.type === "overloaded";
+  await assert.rejects(run(), isOverloaded);
+  const ended = Promise.allSettled(accepted);
+  thread.stop();
+  assert.deepEqual((await ended).map(({ status }) => status), ["rejected", "rejected"]);
+  await assert.rejects(run(), /stopped/);
+});
+
+Deno.test("a fault in the other thread is told, and the next text is read all the same", async () => {
+  using texts = startTexts();
+  const bytes = new TextEncoder().encode(hostile(400_000));
+  const unknown = { ...rules, bytes, platform: "none" };
+  await assert.rejects(texts.run("redact", unknown), /of platform none: it has no driver/);
+  assert.match(await texts.run("redact", { bytes, ...rules }), /<secret:/);
+});
