@@ -2,8 +2,10 @@ import type { Kysely } from "kysely";
 import type { Diff } from "@rookery/shared/api/backups.ts";
 import type { Database } from "../database/schema.ts";
 import { readExact, tagKey, type TextServices } from "./render_text.ts";
-import { type RevisionRow, selectPreviousRevision } from "./store.ts";
+import { diffNameOf } from "./revision_names.ts";
+import { type RevisionRow, selectDeviceName, selectPreviousRevision } from "./store.ts";
 import type { SecretText } from "./text_work.ts";
+import type { DiffNames } from "./unified_diff.ts";
 
 export interface Comparison extends TextServices {
   readonly revision: RevisionRow;
@@ -17,9 +19,7 @@ export interface Comparison extends TextServices {
 export async function compareRevisions(
   db: Kysely<Database>,
   comparison: Comparison,
-): Promise<
-  { readonly diff: Diff; readonly names: { readonly before: string; readonly after: string } }
-> {
+): Promise<{ readonly diff: Diff; readonly names: DiffNames }> {
   const { texts, revision, context, volatile } = comparison;
   const before = comparison.before ?? await selectPreviousRevision(db, revision);
   const diff = await texts.run("compare", {
@@ -29,7 +29,10 @@ export async function compareRevisions(
   });
   return {
     diff,
-    names: { before: before ? nameOf(before) : "/dev/null", after: nameOf(revision) },
+    names: {
+      before: before ? await nameOf(db, before) : "/dev/null",
+      after: await nameOf(db, revision),
+    },
   };
 }
 
@@ -42,6 +45,6 @@ async function readSecretText(
   return { bytes, platform, capture, key: await tagKey(keyRing, deviceId) };
 }
 
-function nameOf({ deviceId, capture, number }: RevisionRow): string {
-  return `${deviceId}/${capture}\trevision ${number}`;
+async function nameOf(db: Kysely<Database>, revision: RevisionRow): Promise<string> {
+  return diffNameOf({ device: await selectDeviceName(db, revision), revision });
 }

@@ -19,15 +19,17 @@ import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
-import { route } from "../http/route.ts";
+import { route, type RouteContext } from "../http/route.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { compareRevisions } from "./compare_revisions.ts";
 import { decideRevision, type Decision } from "./decide_quarantine.ts";
 import { readExact, renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
+import { fileNameOf } from "./revision_names.ts";
 import {
   type RevisionRow,
   selectBackups,
+  selectDeviceName,
   selectDeviceStatus,
   selectRevisions,
   selectVisibleDevice,
@@ -74,8 +76,9 @@ function mountRevisions(app: App, { db, ...services }: BackupsContext): void {
     return revisionOf(await readRevision(db, { scope, revisionId }));
   });
 
-  route(app, readRevisionText, async ({ params: { revisionId } }, { scope }) => {
-    const revision = await readRevision(db, { scope, revisionId });
+  route(app, readRevisionText, async ({ params: { revisionId } }, context) => {
+    const revision = await readRevision(db, { scope: context.scope, revisionId });
+    await nameReply(db, { context, revision, as: "inline", suffix: ".masked.cfg" });
     return await renderText(db, { ...services, ...revision, rawSha256: revision.sha256 });
   });
 
@@ -93,13 +96,25 @@ function mountRevisions(app: App, { db, ...services }: BackupsContext): void {
         detail: { deviceId, capture, number, sha256 },
       }));
     const digest = Uint8Array.fromHex(sha256).toBase64();
-    context.setHeader(
-      "content-disposition",
-      `attachment; filename="${deviceId}-${capture}-${number}.cfg"`,
-    );
+    await nameReply(db, { context, revision, as: "attachment", suffix: ".cfg" });
     context.setHeader("repr-digest", `sha-256=:${digest}:`);
     return bytes;
   });
+}
+
+/** What a browser calls the file that it makes of a reply. */
+async function nameReply(
+  db: Kysely<Database>,
+  { context, revision, as, suffix }: {
+    readonly context: Pick<RouteContext, "setHeader">;
+    readonly revision: RevisionRow;
+    readonly as: "inline" | "attachment";
+    readonly suffix: string;
+  },
+): Promise<void> {
+  const device = await selectDeviceName(db, revision);
+  const name = `${fileNameOf({ device, revision })}${suffix}`;
+  context.setHeader("content-disposition", `${as}; filename="${name}"`);
 }
 
 type DiffInput = Pick<HandlerInput<typeof diffRevision>, "params" | "query">;
@@ -110,11 +125,13 @@ function mountDiffs(app: App, { db, ...services }: BackupsContext): void {
     const before = query.against === undefined
       ? undefined
       : await readRevision(db, { scope, revisionId: query.against });
-    return await compareRevisions(db, { ...services, ...query, revision, before });
+    const compared = await compareRevisions(db, { ...services, ...query, revision, before });
+    return { ...compared, revision };
   };
   route(app, diffRevision, async (input, { scope }) => (await compare(input, scope)).diff);
-  route(app, readUnifiedDiff, async (input, { scope }) => {
-    const { diff, names } = await compare(input, scope);
+  route(app, readUnifiedDiff, async (input, context) => {
+    const { diff, names, revision } = await compare(input, context.scope);
+    await nameReply(db, { context, revision, as: "inline", suffix: ".diff" });
     return formatUnified(diff, names);
   });
 }

@@ -14,6 +14,16 @@ export async function selectVisibleDevice(
   return await whereVisible(query, "devices.siteId", scope).executeTakeFirst();
 }
 
+/** What a device is called now, whoever asks: for somebody who may see one of its revisions. */
+export async function selectDeviceName(
+  db: Kysely<Database>,
+  { deviceId }: { readonly deviceId: DeviceId },
+): Promise<string> {
+  const { name } = await db.selectFrom("devices").select("name").where("id", "=", deviceId)
+    .executeTakeFirstOrThrow();
+  return name;
+}
+
 /** Which revisions, newest first; `before` is the last one of the page before. */
 export interface RevisionSelection {
   readonly scope: Scope;
