@@ -6,6 +6,7 @@ import type { Sha256 } from "@rookery/shared/ids.ts";
 import type { CaptureOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { CaptureBaseline } from "@rookery/shared/jobs/lease.ts";
+import { hasShrunk } from "@rookery/shared/jobs/shrink.ts";
 import { DeviceError } from "../ssh/ssh_failure.ts";
 import type { CommandOutput, RunCommand } from "./command.ts";
 
@@ -34,7 +35,7 @@ export interface CaptureOrder {
  */
 export async function readCapture(run: RunCommand, order: CaptureOrder): Promise<CaptureReading> {
   const first = await readUndisturbed(run, order);
-  const shrunk = hasShrunk(first, order);
+  const shrunk = looksShrunk(first, order);
   if (!shrunk && !first.paged && order.capture.end.grade !== "two-read") {
     return report(first, { order, confirmedShrunk: false });
   }
@@ -111,9 +112,12 @@ async function prove(
   };
 }
 
-function hasShrunk(reading: Reading, { baseline, shrinkPercent }: CaptureOrder): boolean {
-  if (!baseline || baseline.normalisedSha256 === reading.normalisedSha256) return false;
-  return reading.raw.length < baseline.bytes * (1 - shrinkPercent / 100);
+function looksShrunk(
+  { normalisedSha256, raw }: Reading,
+  { baseline, shrinkPercent }: CaptureOrder,
+): boolean {
+  if (!baseline || baseline.normalisedSha256 === normalisedSha256) return false;
+  return hasShrunk({ baselineBytes: baseline.bytes, bytes: raw.length, shrinkPercent });
 }
 
 async function report(

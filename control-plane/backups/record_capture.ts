@@ -1,6 +1,7 @@
 import { sql, type Transaction } from "kysely";
 import type { BackupId, RevisionId } from "@rookery/shared/ids.ts";
 import { NORMALISER_VERSION } from "@rookery/shared/jobs/lease.ts";
+import { hasShrunk } from "@rookery/shared/jobs/shrink.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import type { ExaminedCapture } from "./ingest.ts";
@@ -57,18 +58,14 @@ function isPast({ at, attempt }: CaptureToRecord, current: KnownRevision | undef
     current !== undefined && Temporal.Instant.compare(at, current.lastSeenAt) < 0;
 }
 
-/** By exact bytes, as the agent does before it reads a second time. */
-function hasShrunk({ capture, shrinkPercent }: CaptureToRecord, current: KnownRevision): boolean {
-  return capture.bytes < current.bytes * (1 - shrinkPercent / 100);
-}
-
 /** It lost too much against the current one, and nobody has ever looked at it and accepted it. */
 function isSuspect(
-  record: CaptureToRecord,
+  { capture: { bytes }, shrinkPercent }: CaptureToRecord,
   current: KnownRevision | undefined,
   known: KnownRevision | undefined,
 ): boolean {
-  return current !== undefined && hasShrunk(record, current) && !wasAcceptedByPerson(known);
+  if (!current || wasAcceptedByPerson(known)) return false;
+  return hasShrunk({ baselineBytes: current.bytes, bytes, shrinkPercent });
 }
 
 /** A text that somebody once looked at and accepted may come back without being asked about again. */
