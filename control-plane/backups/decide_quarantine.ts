@@ -2,7 +2,7 @@ import { sql, type Transaction } from "kysely";
 import type { RevisionId, UserId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
-import { isNamedInStatus, lockDeviceStatus, verifyAccepted } from "./device_status.ts";
+import { lockDeviceStatus, verifyAccepted } from "./device_status.ts";
 import { makeCurrent } from "./record_capture.ts";
 import { findCurrent } from "./revision_queries.ts";
 import type { RevisionRow } from "./store.ts";
@@ -28,8 +28,7 @@ export async function decideRevision(tx: Transaction<Database>, made: Decision):
   const current = await findCurrent(tx, { deviceId, capture });
   if (current && Temporal.Instant.compare(current.lastSeenAt, lastSeenAt) > 0) return;
   await makeCurrent(tx, { siteId, deviceId, capture, id, text: made.text });
-  const revisionId = isNamedInStatus(platform, capture) ? id : null;
-  await verifyAccepted(tx, { deviceId, at: lastSeenAt, revisionId });
+  await verifyAccepted(tx, { deviceId, platform, at: lastSeenAt });
 }
 
 async function markDecided(

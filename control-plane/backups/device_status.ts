@@ -1,6 +1,6 @@
 import { sql, type Transaction } from "kysely";
 import type { Grade } from "@rookery/shared/drivers/driver.ts";
-import type { DeviceId, RevisionId, SiteId } from "@rookery/shared/ids.ts";
+import type { DeviceId, SiteId } from "@rookery/shared/ids.ts";
 import type { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import type { Database } from "../database/schema.ts";
@@ -36,8 +36,7 @@ export interface StoredStatus extends StatusOf {
   readonly at: Temporal.Instant;
   readonly status: "verified" | "quarantined";
   readonly grade: Grade;
-  /** Of the platform's first capture; null when that one was not read or is quarantined. */
-  readonly revisionId: RevisionId | null;
+  readonly platform: string;
   /** The running configuration differs from the one the device would start with; null when it shows only one. */
   readonly unsaved: boolean | null;
   readonly outcome: BackupConfigOutcome;
@@ -63,12 +62,24 @@ export async function writeStoredStatus(
       failingSince: null,
       failureStreak: 0,
       grade: stored.grade,
-      ...stored.revisionId === null ? {} : { revisionId: stored.revisionId },
       unsaved: stored.unsaved,
       facts: outcome.facts,
       algorithms: outcome.algorithms,
     })
     .execute();
+  await nameCurrentRevision(tx, stored);
+}
+
+/** The status names the current revision of the platform's first capture, whichever attempt brought it. */
+async function nameCurrentRevision(
+  tx: Transaction<Database>,
+  { deviceId, platform }: { readonly deviceId: DeviceId; readonly platform: string },
+): Promise<void> {
+  const first = driverOf(platform).captures[0]?.name ?? "";
+  await sql`
+    update device_status s set revision_id = t.revision_id from current_texts t
+    where s.device_id = ${deviceId} and t.device_id = s.device_id and t.capture = ${first}`
+    .execute(tx);
 }
 
 /** Writes a failed attempt into the status; what is known of the device stays. */
@@ -105,23 +116,17 @@ function updateIfNewer(
     );
 }
 
-/** The status names the revision of the platform's first capture. */
-export function isNamedInStatus(platform: string, capture: string): boolean {
-  return driverOf(platform).captures[0]?.name === capture;
-}
-
 /**
  * After a quarantined revision was accepted and became current: that reading counts as verified, unless it brought
  * another capture that still waits or was rejected. An attempt that came later keeps its outcome.
  */
 export async function verifyAccepted(
   tx: Transaction<Database>,
-  { deviceId, at, revisionId }: {
+  { deviceId, platform, at }: {
     readonly deviceId: DeviceId;
+    readonly platform: string;
     /** When the accepted revision was last seen. */
     readonly at: Temporal.Instant;
-    /** Null leaves the status with the revision it names. */
-    readonly revisionId: RevisionId | null;
   },
 ): Promise<void> {
   await sql`
@@ -129,11 +134,11 @@ export async function verifyAccepted(
       select not exists (select from revisions where device_id = ${deviceId}
         and state <> 'accepted' and last_seen_at = ${at}::timestamptz) as verified)
     update device_status set
-      revision_id = coalesce(${revisionId}::uuid, revision_id),
       last_verified_at = case when verified
         then greatest(last_verified_at, ${at}::timestamptz) else last_verified_at end,
       last_outcome = case when verified
         and last_outcome = 'quarantined' and last_attempt_at = ${at}::timestamptz
         then 'verified' else last_outcome end
     from reading where device_id = ${deviceId}`.execute(tx);
+  await nameCurrentRevision(tx, { deviceId, platform });
 }

@@ -12,12 +12,7 @@ import type {
 import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
-import {
-  isNamedInStatus,
-  lockDeviceStatus,
-  writeFailedStatus,
-  writeStoredStatus,
-} from "./device_status.ts";
+import { lockDeviceStatus, writeFailedStatus, writeStoredStatus } from "./device_status.ts";
 import type { Examination, ExaminedCapture } from "./ingest.ts";
 import { recordCapture } from "./record_capture.ts";
 import type { TextServices } from "./render_text.ts";
@@ -83,8 +78,7 @@ export async function recordBackup(
     const grade = weakestGrade(examined.captures);
     const known = { siteId, deviceId, at, status, grade, outcome: examined.outcome } as const;
     const unsaved = isUnsaved(examined.captures);
-    const revisionId = revisionToName(examined.platform, captures);
-    await writeStoredStatus(tx, { ...known, unsaved, revisionId });
+    await writeStoredStatus(tx, { ...known, unsaved, platform: examined.platform });
   }
   return { backupId, status, captures };
 }
@@ -153,12 +147,4 @@ function isUnsaved(captures: readonly ExaminedCapture[]): boolean | null {
   const running = captures.find(({ name }) => name === "running");
   const startup = captures.find(({ name }) => name === "startup");
   return running && startup ? running.normalisedSha256 !== startup.normalisedSha256 : null;
-}
-
-function revisionToName(
-  platform: string,
-  captures: readonly RecordedCapture[],
-): RevisionId | null {
-  const named = captures.find(({ name }) => isNamedInStatus(platform, name));
-  return named && named.kind !== "quarantined" ? named.revisionId : null;
 }

@@ -76,3 +76,103 @@ Deno.test("a rejected text stays held when a smaller baseline comes between", as
   await decide("accept", held.revisionId);
   assert.equal((await statusOf(device)).revisionId, held.revisionId);
 });
+
+Deno.test("a text that lost exactly the threshold is no shrunk one, and one byte less is", async () => {
+  const device = await makeReportingDevice(database.db, { shrinkPercent: 70 });
+  const text = frrConfiguration({ interfaces: 200 });
+  const padded = (size: number) => {
+    const small = frrConfiguration({ interfaces: 1 });
+    return small.replace("description", `description ${"x".repeat(size - small.length - 1)}`);
+  };
+  const whole = `${text}${" ".repeat(10 - text.length % 10)}`;
+  const kindOf = async (sent: string) => {
+    const recorded = await report(plane.services, device, sent);
+    assert.ok(recorded.ok);
+    return recorded.captures[0]?.kind;
+  };
+  assert.equal(await kindOf(whole), "new");
+  assert.equal(await kindOf(padded(whole.length * 3 / 10 - 1)), "quarantined");
+  assert.equal(await kindOf(padded(whole.length * 3 / 10)), "new");
+});
+
+Deno.test("a late report between makes its revision current, and the status names that one", async () => {
+  const device = await makeReportingDevice(database.db);
+  await backUp(device, 100);
+  const between = Temporal.Now.instant();
+  const held = await backUp(device, 20);
+  const before = await statusOf(device);
+  const late = await backUp(device, 90, { attempt: { late: true, capturedAt: between } });
+  const { call } = await plane.administrator();
+  const isCurrent = async ({ revisionId }: typeof late) =>
+    (await call(getRevision, { params: { revisionId } })).current;
+  assert.equal(await isCurrent(late), true);
+  const status = await statusOf(device);
+  assert.equal(status.revisionId, late.revisionId);
+  assert.deepEqual([status.lastOutcome, status.lastAttemptAt], [
+    "quarantined",
+    before.lastAttemptAt,
+  ]);
+  await decide("accept", held.revisionId);
+  assert.equal(await isCurrent(held), true);
+  const after = await statusOf(device);
+  assert.deepEqual([after.revisionId, after.lastOutcome], [held.revisionId, "verified"]);
+});
+
+Deno.test("of two people who decide at once, the audit names each who did, and accepting wins", async () => {
+  for (let round = 0; round < 5; round++) {
+    const device = await makeReportingDevice(database.db);
+    await backUp(device, 100);
+    const { revisionId } = await backUp(device, 20);
+    const decisions = await Promise.allSettled([
+      decide("reject", revisionId),
+      decide("accept", revisionId),
+      decide("accept", revisionId),
+      decide("reject", revisionId),
+    ]);
+    const done = decisions.filter(({ status }) => status === "fulfilled").length;
+    for (const decision of decisions) {
+      if (decision.status === "rejected") assert.match(String(decision.reason), /does not wait/);
+    }
+    const { call } = await plane.administrator();
+    const revision = await call(getRevision, { params: { revisionId } });
+    assert.deepEqual([revision.state, revision.current], ["accepted", true]);
+    const audited = await database.db.selectFrom("auditRows").select("action")
+      .where("targetId", "=", revisionId).execute();
+    assert.equal(audited.length, done);
+    assert.equal(audited.filter(({ action }) => action === "revision.accept").length, 1);
+  }
+});
+
+Deno.test("reports and decisions at once leave no gap in the numbers and one current revision", async () => {
+  const device = await makeReportingDevice(database.db);
+  await backUp(device, 100);
+  const { revisionId } = await backUp(device, 20);
+  await Promise.all([
+    ...[101, 102, 21, 22, 20].map((interfaces) => backUp(device, interfaces)),
+    decide("accept", revisionId),
+  ]);
+  const revisions = await database.db.selectFrom("revisions").selectAll()
+    .where("deviceId", "=", device.deviceId).orderBy("number").execute();
+  assert.deepEqual(revisions.map(({ number }) => number), revisions.map((_, index) => index + 1));
+  const current = await database.db.selectFrom("currentTexts").select("revisionId")
+    .where("deviceId", "=", device.deviceId).execute();
+  assert.deepEqual(current.map((row) => row.revisionId), [(await statusOf(device)).revisionId]);
+});
+
+Deno.test("a held text whose volatile lines differ is the same entry, with the bytes it was first seen with", async () => {
+  const device = await makeReportingDevice(database.db);
+  await backUp(device, 100);
+  const seen = (time: string) =>
+    report(plane.services, device, frrConfiguration({ interfaces: 20, time }));
+  const [first, again] = [await seen("10:00"), await seen("11:00")];
+  assert.ok(first.ok && again.ok);
+  assert.equal(first.captures[0]?.revisionId, again.captures[0]?.revisionId);
+  const revisionId = first.captures[0]?.revisionId;
+  assert.ok(revisionId);
+  const { lastAttemptAt } = await statusOf(device);
+  const { call } = await plane.administrator();
+  const revision = await call(getRevision, { params: { revisionId } });
+  assert.equal(revision.lastSeenAt, lastAttemptAt);
+  await decide("accept", revisionId);
+  assert.equal((await statusOf(device)).lastOutcome, "verified");
+});
