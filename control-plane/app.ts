@@ -5,6 +5,7 @@ import { mountAgents } from "./agents/routes.ts";
 import { mountApiTokens } from "./api_tokens/routes.ts";
 import { findApiTokenCaller } from "./api_tokens/store.ts";
 import { mountAudit } from "./audit/routes.ts";
+import { mountQuarantine } from "./backups/quarantine_routes.ts";
 import { mountBackups } from "./backups/routes.ts";
 import { mountCredentials } from "./credentials/routes.ts";
 import { mountDevices } from "./devices/routes.ts";
@@ -69,4 +70,5 @@ function mountWork(app: App, services: Services): void {
   mountJobs(app, services);
   mountLeases(app, services);
   mountBackups(app, services);
+  mountQuarantine(app, services);
 }

@@ -12,8 +12,8 @@ export interface Decision {
   readonly decision: "accept" | "reject";
   readonly decidedBy: UserId;
   readonly revision: RevisionRow;
-  /** Its redacted text, made before the transaction: it may become the current one. */
-  readonly text: string;
+  /** Its redacted text, made before the transaction: it may become the current one. Null when it is rejected. */
+  readonly text: string | null;
 }
 
 /**
@@ -21,13 +21,13 @@ export interface Decision {
  * current only if the device was not seen with another one since.
  */
 export async function decideRevision(tx: Transaction<Database>, made: Decision): Promise<void> {
-  const { revision: { id, siteId, deviceId, capture, platform }, decision } = made;
+  const { revision: { id, siteId, deviceId, capture, platform }, decision, text } = made;
   await lockDeviceStatus(tx, { siteId, deviceId });
   const lastSeenAt = await markDecided(tx, made);
-  if (decision === "reject") return;
+  if (decision === "reject" || text === null) return;
   const current = await findCurrent(tx, { deviceId, capture });
   if (current && Temporal.Instant.compare(current.lastSeenAt, lastSeenAt) > 0) return;
-  await makeCurrent(tx, { siteId, deviceId, capture, id, text: made.text });
+  await makeCurrent(tx, { siteId, deviceId, capture, id, text });
   await verifyAccepted(tx, { deviceId, platform, at: lastSeenAt });
 }
 

@@ -1,12 +1,10 @@
-import type { Kysely, Transaction } from "kysely";
+import type { Kysely } from "kysely";
 import {
-  decideQuarantine,
   diffRevision,
   downloadExactRevision,
   getDeviceStatus,
   getRevision,
   listBackups,
-  listQuarantine,
   listRevisions,
   readRevisionText,
   readUnifiedDiff,
@@ -14,7 +12,7 @@ import {
 import type { HandlerInput } from "@rookery/shared/endpoint.ts";
 import { BackupId, type DeviceId, RevisionId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
-import { type Actor, actorOf, writeAudit } from "../audit/store.ts";
+import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
@@ -22,7 +20,6 @@ import { pageOf, readCursor } from "../http/page.ts";
 import { route, type RouteContext } from "../http/route.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { compareRevisions } from "./compare_revisions.ts";
-import { decideRevision, type Decision } from "./decide_quarantine.ts";
 import { readExact, renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
 import { fileNameOf } from "./revision_names.ts";
@@ -40,12 +37,11 @@ export interface BackupsContext extends TextServices {
   readonly db: Kysely<Database>;
 }
 
-/** What was backed up: status, attempts, revisions, texts, differences, quarantine. */
+/** What was backed up: status, attempts, revisions, texts, differences. */
 export function mountBackups(app: App, context: BackupsContext): void {
   mountLists(app, context);
   mountRevisions(app, context);
   mountDiffs(app, context);
-  mountQuarantine(app, context);
 }
 
 function mountLists(app: App, { db }: BackupsContext): void {
@@ -136,40 +132,6 @@ function mountDiffs(app: App, { db, ...services }: BackupsContext): void {
   });
 }
 
-function mountQuarantine(app: App, { db, ...services }: BackupsContext): void {
-  route(app, listQuarantine, async ({ query: { limit, cursor, ...filter } }, { scope }) => {
-    const before = readCursor(cursor, RevisionId);
-    const selection = { ...filter, scope, before, state: "quarantined" as const, limit: limit + 1 };
-    const rows = await selectRevisions(db, selection);
-    return pageOf(rows, limit, { item: revisionOf, position: (row) => row.id });
-  });
-
-  route(app, decideQuarantine, async ({ body: { decision, revisionIds } }, context) => {
-    const { scope, caller: { userId: decidedBy } } = context;
-    const ids = [...new Set(revisionIds)];
-    const decisions: Decision[] = [];
-    for (const revision of await readRevisions(db, { scope, ids })) {
-      const text = await renderText(db, { ...services, ...revision, rawSha256: revision.sha256 });
-      decisions.push({ decision, decidedBy, revision, text });
-    }
-    await inTransaction(db, (tx) => decideAll(tx, { decisions, actor: actorOf(context) }));
-    return { items: (await readRevisions(db, { scope, ids })).map(revisionOf) };
-  });
-}
-
-async function decideAll(
-  tx: Transaction<Database>,
-  { decisions, actor }: { readonly decisions: readonly Decision[]; readonly actor: Actor },
-): Promise<void> {
-  for (const one of decisions) {
-    await decideRevision(tx, one);
-    const { id, siteId, deviceId, capture, number } = one.revision;
-    const target = { kind: "revision", id };
-    const detail = { deviceId, capture, number };
-    await writeAudit(tx, { actor, action: `revision.${one.decision}`, target, siteId, detail });
-  }
-}
-
 async function readDevice(
   db: Kysely<Database>,
   of: { readonly scope: Scope; readonly deviceId: DeviceId },
@@ -186,17 +148,4 @@ async function readRevision(
   const [revision] = await selectRevisions(db, { scope, ids: [revisionId], limit: 1 });
   if (!revision) throw new ProblemError("not-found", "There is no such revision.");
   return revision;
-}
-
-/** In one order for everybody, so that two decisions about the same ones wait instead of deadlocking. */
-async function readRevisions(
-  db: Kysely<Database>,
-  { scope, ids }: { readonly scope: Scope; readonly ids: readonly RevisionId[] },
-): Promise<RevisionRow[]> {
-  const revisions = await selectRevisions(db, { scope, ids, limit: ids.length });
-  if (revisions.length < ids.length) {
-    throw new ProblemError("not-found", "There is no such revision among them.");
-  }
-  const key = ({ deviceId, id }: RevisionRow) => `${deviceId} ${id}`;
-  return revisions.sort((left, right) => key(left) < key(right) ? -1 : 1);
 }

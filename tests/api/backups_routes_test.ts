@@ -17,6 +17,7 @@ import { call } from "@rookery/shared/client.ts";
 import { type AnyEndpoint, type CallInput, type CallReply } from "@rookery/shared/endpoint.ts";
 import { RevisionId, type SiteId, type UserId } from "@rookery/shared/ids.ts";
 import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
+import { mountQuarantine } from "../../control-plane/backups/quarantine_routes.ts";
 import { mountBackups } from "../../control-plane/backups/routes.ts";
 import { newId } from "../../control-plane/database/new_id.ts";
 import type { AppEnv } from "../../control-plane/http/app_type.ts";
@@ -60,6 +61,7 @@ function as(scope: Scope) {
   });
   mountProblems(app);
   mountBackups(app, plane.services);
+  mountQuarantine(app, plane.services);
   return <E extends AnyEndpoint>(endpoint: E, input: CallInput<E>): Promise<CallReply<E>> =>
     call((request) => app.fetch(request), "http://rookery.test", endpoint, input);
 }
