@@ -78,6 +78,18 @@ for (const platform of FARM_PLATFORMS) {
   });
 }
 
+Deno.test("backUpDevice() calls linux unchanged when only the greeting of its shell differs", async () => {
+  await using device = await startDevice(makeRecording("linux", 3));
+  const files = device.text;
+  device.setConfiguration(`Welcome, it is 10:00\n${files}`);
+  const first = await backUpDevice(orderFor(device), { signal });
+  device.setConfiguration(`Welcome, it is 10:01\n${files}`);
+  const baselines = baselineOf(first);
+  const { captures: [second] } = await backUpDevice(orderFor(device, { baselines }), { signal });
+  assert.equal(second?.outcome.unchanged, true);
+  assert.equal(textOf(second?.raw), device.configuration);
+});
+
 for (const pagerErase of ["backspaces", "blanks"] as const) {
   Deno.test(`backUpDevice() turns a pager that erases itself by ${pagerErase}`, async () => {
     await using device = await startDevice(makeRecording("cisco_iosxe", 5), {
