@@ -1,4 +1,4 @@
-import { sizeOf, TextThread } from "./text_thread.ts";
+import { sizeOf, TextThread, type TextThreadOptions } from "./text_thread.ts";
 import { doTextWork, textsOf, type TextWork } from "./text_work.ts";
 
 /** Does work on texts without holding up whoever else waits for this thread. */
@@ -11,8 +11,8 @@ export interface Texts extends Disposable {
 }
 
 /** The other thread starts with the first large text. Dispose it to stop: what still waits is refused. */
-export function startTexts(): Texts {
-  const thread = new TextThread();
+export function startTexts(options: TextThreadOptions = {}): Texts {
+  const thread = new TextThread(options);
   return {
     run: (kind, input) => isSlow(input) ? thread.run(kind, input) : doTextWork(kind, input),
     [Symbol.dispose]: () => thread.stop(),

@@ -1,6 +1,6 @@
 /** Large and hostile texts: whoever sends one may wait for it; nobody else does. */
 import assert from "node:assert/strict";
-import { diffRevision, readRevisionText } from "@rookery/shared/api/backups.ts";
+import { diffRevision, listRevisions, readRevisionText } from "@rookery/shared/api/backups.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { examineBackup } from "../../control-plane/backups/ingest.ts";
 import { recordBackup } from "../../control-plane/backups/record_backup.ts";
@@ -101,6 +101,19 @@ Deno.test("a thread gives up what takes too long, and goes on with what waits be
   } finally {
     thread.stop();
   }
+});
+
+Deno.test("a configuration that takes too long to read is a failed backup, and nothing of it is filed", async () => {
+  using texts = startTexts({ mostSeconds: 0.5 });
+  const device = await makeReportingDevice(database.db);
+  const slow = frrConfiguration().replace("uplink 1\n", `uplink ${"://a:".repeat(200_000)}\n`);
+  const refused = await report({ ...plane.services, texts }, device, slow);
+  assert.ok(!refused.ok);
+  assert.equal(refused.failure.code, "configuration_too_large");
+  assert.match(refused.failure.detail, /^Capture running takes too long to read: .* 0\.5 s\.$/);
+  const { call } = await plane.administrator();
+  const { items } = await call(listRevisions, { params: { deviceId: device.deviceId } });
+  assert.deepEqual(items, []);
 });
 
 Deno.test("a thread refuses more than may wait, and everything once it is stopped", async () => {
