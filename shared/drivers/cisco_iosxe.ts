@@ -146,7 +146,7 @@ export const cisco_iosxe = driver({
       why: "an IKEv1 pre-shared key",
     },
     {
-      line: /\bpre-shared?(?:-key)? (?:[^"]*? )?key (?:[05-9] )?(?<secret>\S+)/,
+      line: /\bpre-shared?(?:-key)? (?:[^"]{0,120}? )?key (?:[05-9] )?(?<secret>\S+)/,
       why: "pre-shared keys in keyrings and IKEv2 profiles",
     },
     {
@@ -165,7 +165,8 @@ export const cisco_iosxe = driver({
       why: "encryption keys of OSPFv3",
     },
     {
-      line: /\bipsec spi \d+ (?:esp .*?)?\b(?:md5|sha1) (?:[05-9] )?(?<secret>[0-9A-Za-z]{6,})/,
+      line:
+        /\bipsec spi \d+ (?:esp .{0,160}?)?\b(?:md5|sha1) (?:[05-9] )?(?<secret>[0-9A-Za-z]{6,})/,
       why: "authentication keys of OSPFv3",
     },
     {
@@ -187,7 +188,7 @@ export const cisco_iosxe = driver({
       why: "the security association of Mobile IP",
     },
     {
-      line: /\b(?:wpa-psk|set-key|static-wep-key .*?) (?:ascii|hex) (?:\d )?(?<secret>\S.*)$/,
+      line: /\b(?:wpa-psk|set-key|static-wep-key .{0,60}?) (?:ascii|hex) (?:\d )?(?<secret>\S.*)$/,
       why: "a wireless pre-shared key",
     },
     {

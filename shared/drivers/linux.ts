@@ -42,7 +42,7 @@ export const linux = driver({
   secrets: [
     {
       line:
-        /^\s*[#;]?\s*(?:-\s+)?(?i:["']?[\w.\-]*(?:password|passwd|passphrase|psk|secret|private-?key|pre-?shared-?key|fastopen_key)\d?["']?\s*[:=]\s*(?<secret>[^\s>|].*)$)/,
+        /^\s*(?:[#;]\s*)?(?:-\s+)?(?i:["']?[\w.\-]*(?:password|passwd|passphrase|psk|secret|private-?key|pre-?shared-?key|fastopen_key)\d?["']?\s*[:=]\s*(?<secret>[^\s>|].*)$)/,
       why: "passwords and keys in netplan, systemd, WireGuard, sysctl and other key-value files",
     },
     {

@@ -45,7 +45,7 @@ const EVERYWHERE: readonly string[] = [
   // crypt(3) hashes and the reversible ones of Junos ($9$) and IOS XE ($8$, $9$, $14$).
   String.raw`(?<secret>\$(?:1|2[abxy]|5|6|7|8|9|14|y|gy|sha1|argon2id?)\$[^\s"';,<>]+)`,
   // The password of a URL; it may itself contain an @ or a slash. A port with a path behind it is none.
-  String.raw`:\/\/[^\s\/:@"'<>]*:(?!\d+\/)(?<secret>[^\s"'<>]+)@`,
+  String.raw`:\/\/[^\s\/:@"'<>]*:(?!\d+\/)(?<secret>[^\s"'<>]{1,500})@`,
   // Parameters of URLs and of commands.
   String.raw`[?&](?i:password|passwd|pwd|secret|token|api[_\-]?key)=(?<secret>[^\s&"'<>]+)`,
 ];
