@@ -83,7 +83,29 @@ async function removeLeftSocketDir(folder: DataFolder): Promise<void> {
   const entry = await Deno.lstat(left).catch(() => undefined);
   const owners = [Deno.uid(), Deno.uid() === 0 ? 65534 : Deno.uid()];
   if (!entry?.isDirectory || !owners.includes(entry.uid)) return;
-  await Deno.remove(left, { recursive: true }).catch(() => {});
+  await removeWhileOthersWrite(left);
+}
+
+const REMOVE_TRIES = 50;
+
+/** What is left of a killed supervisor may still write into the folder, and then it is not empty at the end of a removal. */
+async function removeWhileOthersWrite(path: string): Promise<void> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await Deno.remove(path, { recursive: true });
+    } catch (cause) {
+      if (cause instanceof Deno.errors.NotFound) return;
+      if (tries === REMOVE_TRIES) {
+        throw new Error(
+          `Cannot remove ${path}, left by a killed Rookery: ${reasonOf(cause)}. Remove it`,
+          {
+            cause,
+          },
+        );
+      }
+      await delay(20);
+    }
+  }
 }
 
 /** Throws when the cluster was made by another major version of PostgreSQL than `major`. */

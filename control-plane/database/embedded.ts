@@ -98,7 +98,7 @@ function connectionIn(socketDir: string): EmbeddedConnection {
 }
 
 async function makeSocketDir(lock: DataFolderLock): Promise<string> {
-  const wanted = Deno.env.get("TMPDIR") ?? "/tmp";
+  const wanted = Deno.env.get("TMPDIR") || "/tmp";
   const dir = wanted.length <= LONGEST_TEMP_DIR ? wanted : "/tmp";
   const socketDir = await Deno.makeTempDir({ dir, prefix: SOCKET_DIR_PREFIX });
   await lock.publish(socketDir);
@@ -129,7 +129,11 @@ async function prepare(
   await checkMajorVersion(folder.cluster, /PostgreSQL\) (\d+)/.exec(text)?.[1] ?? text);
   await ownCluster([folder.cluster, socketDir], unprivileged);
   const command = commandLine(postgres, { ...options, unprivileged, cluster: folder.cluster });
-  return { cluster: folder.cluster, socketDir, command, env };
+  const restoreSocketDir = async () => {
+    await linkLibraries(binaries, libraries);
+    await ownCluster([socketDir], unprivileged);
+  };
+  return { cluster: folder.cluster, socketDir, command, env, restoreSocketDir };
 }
 
 /** Nothing of our own environment reaches PostgreSQL: no PG* variable can bend it, no secret lies in its memory. */

@@ -41,6 +41,11 @@ export async function linkLibraries(binaries: PostgresBinaries, folder: string):
   );
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
   for (const { source, target } of list) {
-    await Deno.symlink(join(dirname(native), source), join(folder, target.split("/").at(-1) ?? ""));
+    const link = join(folder, target.split("/").at(-1) ?? "");
+    await Deno.symlink(join(dirname(native), source), link).catch(ignoreExisting);
   }
+}
+
+function ignoreExisting(error: unknown): void {
+  if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
 }

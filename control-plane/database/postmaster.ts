@@ -22,19 +22,22 @@ export interface PostmasterOptions {
  * Stands between Rookery and PostgreSQL, in a session of its own (so that Ctrl-C reaches Rookery alone, which still needs
  * the database while it drains), and lives as long as PostgreSQL does. Its standard input is a pipe that the kernel
  * closes when Rookery ends, even by kill -9: then PostgreSQL is shut down and the socket's folder removed. When PostgreSQL
- * dies by itself the folder stays, for the next start.
+ * dies by itself the folder stays, for the next start. The mark that it closes bears its own number: what is left of a
+ * killed predecessor may still write one, and must not make this one remove the folder.
  */
 const SUPERVISOR = `
 trap '' INT TERM HUP
 exec 3<&0 </dev/null
 run=$1; shift
+closing=$run/closing.$$
+rm -f -- "$closing"
 "$@" 3<&- &
 pg=$!
-{ read -r _ <&3; : >"$run/closing"; kill -INT $pg; } >/dev/null 2>&1 &
+{ read -r _ <&3; : >"$closing"; kill -INT $pg; } >/dev/null 2>&1 &
 watch=$!
 wait $pg; code=$?
 kill -KILL $watch 2>/dev/null
-[ -e "$run/closing" ] && rm -rf -- "$run"
+[ -e "$closing" ] && rm -rf -- "$run"
 exit $code
 `;
 

@@ -8,6 +8,8 @@ export interface Run {
   readonly socketDir: string;
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Makes the socket's folder and what PostgreSQL needs in it; changes nothing where it is there. */
+  readonly restoreSocketDir: () => Promise<void>;
 }
 
 /** Whom to tell. */
@@ -59,6 +61,7 @@ async function start(run: Run, { log, signal }: StartOptions): Promise<Postmaste
   for (let tries = 1;; tries++) {
     try {
       await settlePredecessor(run.cluster, { signal });
+      await run.restoreSocketDir();
       return await startPostmaster({ ...run, log, signal });
     } catch (error) {
       if (signal?.aborted || tries === 20 || !isDying(error)) {

@@ -58,7 +58,8 @@ Deno.test("inTransaction() runs again after a deadlock, and both transfers happe
     });
   await Promise.all([transfer(1, 2), transfer(2, 1)]);
   assert.deepEqual(await valuesOf("crossed"), [0, 0]);
-  assert.equal(runs, 3);
+  // The victim may come back while the winner is still busy, and then they can cross once more.
+  assert.ok(runs >= 3, `${runs} runs`);
 });
 
 Deno.test("inTransaction() gets over a plan that a migration made stale", async () => {
