@@ -15,6 +15,8 @@ import { issueSetupLink } from "./setup/setup_link.ts";
 const POOL_SIZE = 20;
 /** Replies that are still being written get this long. */
 const DRAIN_MS = 10_000;
+/** A round of maintenance that still runs; the next start, or another replica, does it again. */
+const MAINTENANCE_MS = 3_000;
 
 async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   await Deno.mkdir(config.dataDir, { recursive: true, mode: 0o700 });
@@ -27,7 +29,7 @@ async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   const maintenance = runMaintenance(services, { signal: upkeep.signal });
   stack.defer(async () => {
     upkeep.abort();
-    await maintenance;
+    await atMost(MAINTENANCE_MS, maintenance);
   });
   const server = await serve(config, services);
   await printSetupLink(services, config);
@@ -47,6 +49,7 @@ async function openDatabase(
     ? stack.use(
       await startEmbeddedPostgres({
         dataDir: config.dataDir,
+        log: (line) => log({ level: "info", message: "PostgreSQL says", line }),
         onRestart: (reason) => log({ level: "error", message: "PostgreSQL restarted", reason }),
       }),
     )
@@ -73,9 +76,14 @@ async function serve(config: Config, services: Services): Promise<Deno.HttpServe
 
 /** Lets running requests end; what hangs is cut off, since every caller of ours tries again. */
 async function drain(server: Deno.HttpServer): Promise<void> {
+  await atMost(DRAIN_MS, server.shutdown());
+}
+
+/** Waits for `work`, and no longer than `ms`. */
+async function atMost(ms: number, work: Promise<void>): Promise<void> {
   const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), DRAIN_MS);
-  await Promise.race([server.shutdown(), aborted(patience.signal)]);
+  const timer = setTimeout(() => patience.abort(), ms);
+  await Promise.race([work, aborted(patience.signal)]);
   clearTimeout(timer);
 }
 
@@ -91,6 +99,19 @@ async function printSetupLink({ db }: Services, { publicUrl }: Config): Promise<
  */
 function forgiveLostConnections(event: PromiseRejectionEvent): void {
   if (!isDatabaseAway(event.reason)) return;
+  event.preventDefault();
+  logToStandardOutput({ level: "warn", message: "A connection to the database was lost" });
+}
+
+/**
+ * A postgres.js whose socket is gone may still have a write scheduled, which then throws where nobody can catch it
+ * (porsager/postgres #1154). That connection is thrown away and what ran on it has failed already: see ClientPool.
+ */
+function forgiveLateWrites(event: ErrorEvent): void {
+  const { error } = event;
+  const known = error instanceof TypeError && error.message.includes("(reading 'write')") &&
+    /\bnextWrite\b.*\bpostgres\b/.test(error.stack ?? "");
+  if (!known) return;
   event.preventDefault();
   logToStandardOutput({ level: "warn", message: "A connection to the database was lost" });
 }
@@ -114,6 +135,7 @@ if (import.meta.main) {
     Deno.addSignalListener(signal, () => stop.abort());
   }
   globalThis.addEventListener("unhandledrejection", forgiveLostConnections);
+  globalThis.addEventListener("error", forgiveLateWrites);
   try {
     await run(readConfig(Deno.env.toObject()), logToStandardOutput, stop.signal);
     Deno.exit(0);

@@ -7,6 +7,8 @@ const CODES: ReadonlySet<string> = new Set([
   "ECONNREFUSED",
   "ECONNRESET",
   "EPIPE",
+  "DATABASE_AWAY",
+  "57014", // a statement that took longer than its time
   "57P01",
   "57P02",
   "57P03",

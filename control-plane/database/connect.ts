@@ -1,6 +1,7 @@
-import { CamelCasePlugin, Kysely } from "kysely";
-import { PostgresJSDialect } from "kysely-postgres-js";
+import { CamelCasePlugin, Kysely, sql as fragment } from "kysely";
 import postgres from "postgres";
+import { ClientPool } from "./client_pool.ts";
+import { poolDialect } from "./pool_dialect.ts";
 import type { Database } from "./schema.ts";
 
 /** Where a database is: a URL, or the parts of one (a `host` that begins with `/` is the folder of a socket). */
@@ -28,17 +29,23 @@ export interface ConnectOptions {
   readonly maxLifetimeSeconds?: number | null;
 }
 
-/** An open database: `sql` for statements as text, `db` for kysely's builder, over one pool. */
+/**
+ * An open database. Requests use `db`, kysely's builder: a lost connection fails what runs on it, at once. `sql`, for statements
+ * as text, is a pool of its own for migrations and tools; a crash of the server may hang what runs there.
+ */
 export interface ConnectedDatabase extends AsyncDisposable {
   readonly sql: Sql;
   readonly db: Kysely<Database>;
-  /** Waits for running statements, at most five seconds. */
+  /** Waits for running statements, at most three seconds. */
   close(): Promise<void>;
 }
 
 const DEFAULT_POOL_SIZE = 10;
 const CONNECT_SECONDS = 10;
-const CLOSE_SECONDS = 5;
+const CLOSE_SECONDS = 3;
+/** No statement of a request takes nearly as long; and nobody waits longer for a server that has stopped. */
+const PATIENCE_MS = 12_000;
+const DEFAULT_LIFETIME_SECONDS = 45 * 60;
 
 /**
  * Opens a database. Nothing is sent before the first statement; `pingDatabase` finds out whether it can be reached.
@@ -50,15 +57,30 @@ export function connectDatabase(
   options: ConnectOptions = {},
 ): ConnectedDatabase {
   const sql = openPool(address, options);
+  const pool = openClientPool(address, options);
   const db = new Kysely<Database>({
-    dialect: new PostgresJSDialect({ postgres: sql }),
+    dialect: poolDialect(pool),
     plugins: [new CamelCasePlugin({ maintainNestedObjectKeys: true })],
   });
-  const close = () => sql.end({ timeout: CLOSE_SECONDS });
+  const close = async () => {
+    await Promise.all([pool.close(CLOSE_SECONDS * 1000), sql.end({ timeout: CLOSE_SECONDS })]);
+  };
   return { sql, db, close, [Symbol.asyncDispose]: close };
 }
 
-function openPool(address: DatabaseAddress, options: ConnectOptions): Sql {
+function openClientPool(address: DatabaseAddress, options: ConnectOptions): ClientPool {
+  const { poolSize = DEFAULT_POOL_SIZE, maxLifetimeSeconds = DEFAULT_LIFETIME_SECONDS } = options;
+  const one = { poolSize: 1, maxLifetimeSeconds: null };
+  const open = (onLost: () => void) =>
+    openPool(address, one, { onclose: onLost, statementMs: PATIENCE_MS });
+  return new ClientPool(open, { size: poolSize, maxLifetimeSeconds, patienceMs: PATIENCE_MS });
+}
+
+function openPool(
+  address: DatabaseAddress,
+  options: ConnectOptions,
+  client?: { readonly onclose: () => void; readonly statementMs: number },
+): Sql {
   const settings = {
     max: options.poolSize ?? DEFAULT_POOL_SIZE,
     ...(options.maxLifetimeSeconds === undefined
@@ -67,7 +89,12 @@ function openPool(address: DatabaseAddress, options: ConnectOptions): Sql {
     connect_timeout: CONNECT_SECONDS,
     onnotice: () => {},
     // The zone is fixed so that date_trunc() and casts mean the same on every server.
-    connection: { application_name: "rookery", TimeZone: "UTC" },
+    connection: {
+      application_name: "rookery",
+      TimeZone: "UTC",
+      ...(client ? { statement_timeout: client.statementMs } : {}),
+    },
+    ...(client ? { onclose: client.onclose } : {}),
     types: { instant, date },
   };
   if (typeof address !== "string") return postgres({ ...settings, ...address });
@@ -117,6 +144,6 @@ const date = {
 };
 
 /** Asks the database for an answer; throws when it gives none. */
-export async function pingDatabase({ sql }: Pick<ConnectedDatabase, "sql">): Promise<void> {
-  await sql`select 1`;
+export async function pingDatabase({ db }: Pick<ConnectedDatabase, "db">): Promise<void> {
+  await fragment`select 1`.execute(db);
 }

@@ -1,3 +1,4 @@
+import { sql } from "kysely";
 import { getHealth, getReadiness } from "@rookery/shared/api/health.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { ConnectedDatabase } from "../database/connect.ts";
@@ -9,7 +10,7 @@ const PATIENCE_MS = 3_000;
 const RETRY_SECONDS = 5;
 
 /** Probes for whoever keeps the process running. */
-export function mountHealth(app: App, database: Pick<ConnectedDatabase, "sql">): void {
+export function mountHealth(app: App, database: Pick<ConnectedDatabase, "db">): void {
   route(app, getHealth, () => ({ status: "ok" }));
   route(app, getReadiness, async () => {
     const started = Promise.withResolvers<never>();
@@ -29,7 +30,7 @@ export function mountHealth(app: App, database: Pick<ConnectedDatabase, "sql">):
 }
 
 /** Reads what only a migrated database has: its row of migrations and the row of the installation. */
-async function checkMigrated({ sql }: Pick<ConnectedDatabase, "sql">): Promise<void> {
-  const [row] = await sql`select 1 from installation, migrations limit 1`;
-  if (!row) throw new Error("The database has no installation");
+async function checkMigrated({ db }: Pick<ConnectedDatabase, "db">): Promise<void> {
+  const { rows } = await sql`select 1 from installation, migrations limit 1`.execute(db);
+  if (rows.length === 0) throw new Error("The database has no installation");
 }

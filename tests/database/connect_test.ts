@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { sql as fragment } from "kysely";
 import {
   connectDatabase,
   databaseUrl,
@@ -37,10 +38,13 @@ Deno.test("sql takes a Date as a time and gives a calendar day as text", async (
   assert.equal(row?.day, "2026-03-29");
 });
 
-Deno.test("db and sql share one pool, named rookery, in UTC", async () => {
-  const [row] = await database.sql`
-    select current_setting('application_name') as name, current_setting('TimeZone') as zone`;
+Deno.test("db and sql are named rookery, and are in UTC", async () => {
+  const text =
+    "select current_setting('application_name') as name, current_setting('TimeZone') as zone";
+  const [row] = await database.sql.unsafe(text);
   assert.deepEqual({ ...row }, { name: "rookery", zone: "UTC" });
+  const { rows } = await fragment.raw<object>(text).execute(database.db);
+  assert.deepEqual({ ...rows[0] }, { name: "rookery", zone: "UTC" });
 });
 
 Deno.test("databaseUrl() is understood by connectDatabase(), a socket's folder included", async () => {

@@ -1,5 +1,5 @@
 /** A database for a test file: cloned from the migrated template before its tests, dropped after them. */
-import type { Kysely } from "kysely";
+import { type Kysely, sql as fragment } from "kysely";
 import { setTimeout as delay } from "node:timers/promises";
 import {
   connectDatabase,
@@ -102,7 +102,22 @@ async function connectWarm(address: DatabaseAddress, poolSize: number): Promise<
     Array.from({ length: poolSize }, () => connected.sql.reserve()),
   );
   for (const connection of reserved) connection.release();
+  await warmBuilder(connected.db, poolSize);
   return connected;
+}
+
+/** Holds each connection of the builder's pool until all are open. */
+async function warmBuilder(db: Kysely<Database>, poolSize: number): Promise<void> {
+  const allOpen = Promise.withResolvers<void>();
+  let open = 0;
+  await Promise.all(
+    Array.from({ length: poolSize }, () =>
+      db.connection().execute(async (connection) => {
+        await fragment`select 1`.execute(connection);
+        if (++open === poolSize) allOpen.resolve();
+        await allOpen.promise;
+      })),
+  );
 }
 
 async function dropDatabase(
