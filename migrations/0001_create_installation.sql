@@ -22,7 +22,9 @@ create table ticks (
   last_at timestamptz not null default '2000-01-01T00:00:00Z'
 );
 
--- Makes the weekly partitions of `parent` that cover now and the coming weeks. Idempotent.
+-- Makes the weekly partitions of `parent` that cover now and the coming weeks. Idempotent. Each week for itself: one whose
+-- rows lie in the default partition already stays there (check_violation) and must not keep the others from being made;
+-- and another replica may be faster (duplicate_table, or unique_violation in the catalogue).
 create function ensure_weekly_partitions(parent text, weeks integer) returns void
 language plpgsql as $$
 declare
@@ -33,8 +35,12 @@ begin
     week := date_trunc('week', now() at time zone 'UTC') at time zone 'UTC' + make_interval(weeks => i);
     name := parent || '_' || to_char(week at time zone 'UTC', 'YYYYMMDD');
     if to_regclass(name) is null then
-      execute format('create table %I partition of %I for values from (%L) to (%L)',
-        name, parent, week, week + interval '7 days');
+      begin
+        execute format('create table %I partition of %I for values from (%L) to (%L)',
+          name, parent, week, week + interval '7 days');
+      exception when check_violation or duplicate_table or unique_violation then
+        raise warning 'partition % was not made: %', name, sqlerrm;
+      end;
     end if;
   end loop;
 end $$;

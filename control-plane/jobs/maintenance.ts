@@ -38,7 +38,8 @@ async function reap({ db, wakeups, log }: MaintenanceServices): Promise<void> {
   wakeups.notifyAll();
 }
 
-async function makePartitions(db: Kysely<Database>): Promise<void> {
+/** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */
+export async function makePartitions(db: Kysely<Database>): Promise<void> {
   for (const table of PARTITIONED) {
     await sql`select ensure_weekly_partitions(${table}, ${WEEKS_AHEAD})`.execute(db);
   }
