@@ -21,6 +21,8 @@ FROM base AS control-plane
 # PostgreSQL's initdb looks its user up by name: the image's own `deno` user has one.
 RUN install -d -m 0700 -o deno -g deno /data
 USER deno
+# Where people and agents reach it, only you know; it does not start without:
+#   docker run -v rookery:/data -p 8080:8080 -e ROOKERY_PUBLIC_URL=https://rookery.example.com …
 ENV ROOKERY_DATA=/data ROOKERY_LISTEN=0.0.0.0:8080
 VOLUME /data
 EXPOSE 8080

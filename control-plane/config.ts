@@ -45,7 +45,9 @@ export function readConfig(environment: Readonly<Record<string, string>>): Confi
     keyFile: env.ROOKERY_KEYS ?? `${env.ROOKERY_DATA}/keys.json`,
     hostname,
     port,
-    publicUrl: readPublicUrl(env.ROOKERY_PUBLIC_URL ?? own),
+    publicUrl: env.ROOKERY_PUBLIC_URL === undefined && isWildcard(hostname)
+      ? refuseWildcard(env.ROOKERY_LISTEN)
+      : readPublicUrl(env.ROOKERY_PUBLIC_URL ?? own),
     trustedProxies: readProxies(env.ROOKERY_TRUSTED_PROXIES),
     tls,
   };
@@ -63,10 +65,27 @@ function readListen(text: string): { readonly hostname: string; readonly port: n
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text);
   const hostname = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
+  if (port === 0) {
+    throw new Error(
+      `Cannot listen on ROOKERY_LISTEN="${text}": name a port from 1 to 65535, where people and agents find it`,
+    );
+  }
   if (hostname === undefined || port > 65_535) {
     throw new Error(`Cannot listen on ROOKERY_LISTEN="${text}": write it as 127.0.0.1:8080`);
   }
   return { hostname, port };
+}
+
+/** All addresses of this machine: a place to listen, but none to go to. */
+function isWildcard(hostname: string): boolean {
+  return /^[0:.]+$/.test(hostname);
+}
+
+function refuseWildcard(listen: string): never {
+  throw new Error(
+    `Cannot tell people and agents where to go: ROOKERY_LISTEN="${listen}" stands for every address. ` +
+      "Set ROOKERY_PUBLIC_URL to the one they use, as https://rookery.example.com",
+  );
 }
 
 function readPublicUrl(text: string): string {

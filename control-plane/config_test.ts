@@ -32,10 +32,20 @@ Deno.test("readConfig() reads every variable", () => {
   });
 });
 
+Deno.test("readConfig() wants a public URL where it listens on every address", () => {
+  for (const ROOKERY_LISTEN of ["0.0.0.0:8080", "[::]:8080", "[0:0:0:0:0:0:0:0]:8080"]) {
+    assert.throws(() => readConfig({ ROOKERY_LISTEN }), /Set ROOKERY_PUBLIC_URL/);
+    const ROOKERY_PUBLIC_URL = "https://rookery.example.com";
+    const { publicUrl } = readConfig({ ROOKERY_LISTEN, ROOKERY_PUBLIC_URL });
+    assert.equal(publicUrl, ROOKERY_PUBLIC_URL);
+  }
+});
+
 Deno.test("readConfig() names the variable that is wrong", () => {
   const wrong: readonly (readonly [string, string])[] = [
     ["ROOKERY_LISTEN", "8080"],
     ["ROOKERY_LISTEN", "localhost:99999"],
+    ["ROOKERY_LISTEN", "127.0.0.1:0"],
     ["ROOKERY_PUBLIC_URL", "rookery.example.com"],
     ["ROOKERY_PUBLIC_URL", "https://rookery.example.com/app"],
     ["ROOKERY_PUBLIC_URL", "https://user:secret@rookery.example.com"],

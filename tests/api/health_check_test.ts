@@ -29,6 +29,8 @@ function serve(options: { cert: string; key: string } | Record<never, never> = {
   );
 }
 
+const PUBLIC = { ROOKERY_PUBLIC_URL: "https://rookery.example.com" };
+
 const WHERE: readonly (readonly [listen: string, tls: boolean, url: string])[] = [
   ["127.0.0.1:8080", false, "http://127.0.0.1:8080/readyz"],
   ["0.0.0.0:80", false, "http://127.0.0.1/readyz"],
@@ -39,7 +41,7 @@ const WHERE: readonly (readonly [listen: string, tls: boolean, url: string])[] =
 for (const [ROOKERY_LISTEN, tls, url] of WHERE) {
   Deno.test(`readinessUrl() asks ${url} for ${ROOKERY_LISTEN}`, () => {
     const files = tls ? { ROOKERY_TLS_CERT: "cert.pem", ROOKERY_TLS_KEY: "key.pem" } : {};
-    assert.equal(readinessUrl(readConfig({ ROOKERY_LISTEN, ...files })).href, url);
+    assert.equal(readinessUrl(readConfig({ ROOKERY_LISTEN, ...PUBLIC, ...files })).href, url);
   });
 }
 
@@ -49,13 +51,10 @@ Deno.test("the health check passes while the control plane is ready, and fails w
     await using server = serve();
     port = server.addr.port;
     // The public address is of no interest: it may lead through a proxy, or nowhere from here.
-    const env = {
-      ROOKERY_LISTEN: `0.0.0.0:${port}`,
-      ROOKERY_PUBLIC_URL: "https://rookery.example.com",
-    };
+    const env = { ROOKERY_LISTEN: `0.0.0.0:${port}`, ...PUBLIC };
     assert.equal(await healthCheck(env), 0);
   }
-  assert.equal(await healthCheck({ ROOKERY_LISTEN: `0.0.0.0:${port}` }), 1);
+  assert.equal(await healthCheck({ ROOKERY_LISTEN: `0.0.0.0:${port}`, ...PUBLIC }), 1);
 });
 
 Deno.test("the health check fails while the control plane is not ready", async () => {
@@ -89,6 +88,7 @@ withOpenssl(
       await using server = serve({ cert, key });
       const env = {
         ROOKERY_LISTEN: `0.0.0.0:${server.addr.port}`,
+        ...PUBLIC,
         ROOKERY_TLS_CERT: certFile,
         ROOKERY_TLS_KEY: keyFile,
       };
