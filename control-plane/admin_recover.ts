@@ -4,6 +4,7 @@
  */
 import { readConfig } from "./config.ts";
 import { connectDatabase } from "./database/connect.ts";
+import { hasCluster } from "./database/data_folder.ts";
 import { useEmbeddedPostgres } from "./database/embedded.ts";
 import { recoverAdministrator } from "./setup/setup_link.ts";
 
@@ -13,6 +14,12 @@ async function main(): Promise<void> {
     throw new Error("Cannot recover: name the administrator (deno task admin:recover <user name>)");
   }
   const { databaseUrl, dataDir, publicUrl } = readConfig(Deno.env.toObject());
+  // Starting the embedded PostgreSQL would make one, in a folder that may just be mistyped.
+  if (databaseUrl === undefined && !await hasCluster(`${dataDir}/postgres`)) {
+    throw new Error(
+      `Cannot recover: there is no installation in ROOKERY_DATA="${dataDir}". Name its data folder`,
+    );
+  }
   await using embedded = databaseUrl === undefined
     ? await useEmbeddedPostgres({ dataDir })
     : undefined;

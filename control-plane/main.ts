@@ -3,12 +3,13 @@ import { createApp } from "./app.ts";
 import { type Config, readConfig } from "./config.ts";
 import { isDatabaseAway } from "./database/away.ts";
 import { connectDatabase, type ConnectedDatabase } from "./database/connect.ts";
+import { openDataFolder, reasonOf } from "./database/data_folder.ts";
 import { startEmbeddedPostgres } from "./database/embedded.ts";
 import { migrate } from "./database/migrate.ts";
 import { type Log, logToStandardOutput } from "./http/log.ts";
-import { runMaintenance } from "./jobs/maintenance.ts";
+import { makePartitions, runMaintenance } from "./jobs/maintenance.ts";
 import { loadKeyRing } from "./keys/key_ring.ts";
-import { assertSameKeys } from "./keys/same_keys.ts";
+import { assertSameKeys, hasKeys } from "./keys/same_keys.ts";
 import { type Services, startServices } from "./services.ts";
 import { issueSetupLink } from "./setup/setup_link.ts";
 
@@ -19,10 +20,11 @@ const DRAIN_MS = 10_000;
 const MAINTENANCE_MS = 3_000;
 
 async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
-  await Deno.mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await openDataFolder(config.dataDir);
   await using stack = new AsyncDisposableStack();
   const database = await openDatabase(config, { log, stack });
-  const keyRing = await loadKeyRing(config.keyFile);
+  await makePartitions(database.db);
+  const keyRing = await loadKeyRing(config.keyFile, { create: !await hasKeys(database.db) });
   await assertSameKeys(database.db, keyRing);
   const services = stack.use(await startServices({ database, keyRing, config, log }));
   const upkeep = new AbortController();
@@ -56,7 +58,9 @@ async function openDatabase(
     : undefined;
   const address = config.databaseUrl ?? embedded?.connection ?? "";
   const database = stack.use(connectDatabase(address, { poolSize: POOL_SIZE }));
-  const applied = await migrate(database.sql);
+  const applied = await migrate(database.sql).catch((cause) => {
+    throw config.databaseUrl === undefined ? cause : namingDatabase(config.databaseUrl, cause);
+  });
   if (applied.length > 0) log({ level: "info", message: "Migrations applied", applied });
   return database;
 }
@@ -65,13 +69,33 @@ async function serve(config: Config, services: Services): Promise<Deno.HttpServe
   const app = createApp(services);
   const { hostname, port, tls } = config;
   const secure = tls && {
-    cert: await Deno.readTextFile(tls.certFile),
-    key: await Deno.readTextFile(tls.keyFile),
+    cert: await readSetting("ROOKERY_TLS_CERT", tls.certFile),
+    key: await readSetting("ROOKERY_TLS_KEY", tls.keyFile),
   };
-  return Deno.serve(
-    { hostname, port, onListen: () => {}, ...secure },
-    (request, { remoteAddr }) => app.fetch(request, { remoteAddress: remoteAddr.hostname }),
-  );
+  try {
+    return Deno.serve(
+      { hostname, port, onListen: () => {}, ...secure },
+      (request, { remoteAddr }) => app.fetch(request, { remoteAddress: remoteAddr.hostname }),
+    );
+  } catch (cause) {
+    const files = tls ? ` with ROOKERY_TLS_CERT="${tls.certFile}"` : "";
+    const where = `ROOKERY_LISTEN="${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}"`;
+    throw new Error(`Cannot listen on ${where}${files}: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+async function readSetting(name: string, path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (cause) {
+    throw new Error(`Cannot read ${name}="${path}": ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/** Names the server and the database, never user or password. */
+function namingDatabase(url: string, cause: unknown): Error {
+  const { host, pathname } = new URL(url);
+  return new Error(`Cannot use DATABASE_URL (${host}${pathname}): ${reasonOf(cause)}`, { cause });
 }
 
 /** Lets running requests end; what hangs is cut off, since every caller of ours tries again. */
@@ -142,11 +166,11 @@ if (import.meta.main) {
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     Deno.stderr.writeSync(encoder.encode(`Rookery cannot run: ${text}\n`));
-    logToStandardOutput({
-      level: "error",
-      message: "Stopped by an error",
-      stack: (error as Error).stack,
-    });
+    // What was foreseen says all in its message.
+    if (!/^(Cannot|Refused)\b/.test(text)) {
+      const stack = error instanceof Error ? error.stack : undefined;
+      logToStandardOutput({ level: "error", message: "Stopped by an error", stack });
+    }
     Deno.exit(1);
   }
 }

@@ -20,10 +20,17 @@ export async function openDataFolder(path: string): Promise<DataFolder> {
   try {
     await Deno.mkdir(path, { recursive: true, mode: 0o700 });
     const real = await Deno.realPath(path);
+    await checkPrivate(real);
     return { cluster: join(real, "postgres"), lockFile: join(real, "postgres.lock") };
   } catch (cause) {
     throw new Error(`Cannot use ${path} as data folder: ${reasonOf(cause)}`, { cause });
   }
+}
+
+async function checkPrivate(path: string): Promise<void> {
+  const { mode } = await Deno.stat(path);
+  if (mode === null || (mode & 0o077) === 0) return;
+  throw new Error(`others may enter it. Run: chmod 700 ${path}`);
 }
 
 /** A lock on a data folder. The kernel drops it when the process ends, however it ends. */

@@ -53,6 +53,16 @@ export async function readOrCreateKeyFile(path: string): Promise<KeyFile> {
   return await readKeyFile(path) ?? await createKeyFile(path);
 }
 
+/** Reads the key file of an installation that has one; throws a KeyFileError that says what to do when it is missing. */
+export async function readExistingKeyFile(path: string): Promise<KeyFile> {
+  const found = await readKeyFile(path);
+  if (found) return found;
+  throw new KeyFileError(
+    `Cannot find the key file ${path}, and this database was written with its keys. ` +
+      "Restore it from your backup of it, or correct ROOKERY_KEYS.",
+  );
+}
+
 async function readKeyFile(path: string): Promise<KeyFile | undefined> {
   const text = await readPrivateFile(path);
   if (text === undefined) return undefined;
@@ -105,6 +115,7 @@ async function createKeyFile(path: string): Promise<KeyFile> {
     await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await writeFlushed(draft, `${JSON.stringify(content, undefined, 2)}\n`);
     await Deno.link(draft, path);
+    await flush(dirname(path));
     return content;
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) {
@@ -120,7 +131,12 @@ async function createKeyFile(path: string): Promise<KeyFile> {
 
 async function writeFlushed(path: string, text: string): Promise<void> {
   await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
-  using file = await Deno.open(path, { write: true });
+  await flush(path);
+}
+
+/** A folder is flushed too: else a power cut may take the name of a file whose content is safe. */
+async function flush(path: string): Promise<void> {
+  using file = await Deno.open(path, { read: true });
   await file.sync();
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { KeyFileError, makeKeys, readOrCreateKeyFile } from "./key_file.ts";
+import { KeyFileError, makeKeys, readExistingKeyFile, readOrCreateKeyFile } from "./key_file.ts";
 
 Deno.test("readOrCreateKeyFile() makes a file that only its owner can read, and reads it again", async () => {
   await inFolder(async (folder) => {
@@ -18,6 +18,15 @@ Deno.test("readOrCreateKeyFile() makes one file when several replicas start at o
     const kids = new Set(files.map((file) => file.signing[0]?.kid));
     assert.equal(kids.size, 1);
     assert.deepEqual(await namesIn(folder), ["keys.json"]);
+  });
+});
+
+Deno.test("readExistingKeyFile() makes none, and says what to do", async () => {
+  await inFolder(async (folder) => {
+    const path = `${folder}/keys.json`;
+    const refusal = isKeyFileError(`Cannot find the key file ${path}`);
+    await assert.rejects(readExistingKeyFile(path), refusal);
+    assert.deepEqual(await namesIn(folder), []);
   });
 });
 

@@ -1,5 +1,5 @@
 import { calculateJwkThumbprint, importJWK } from "jose";
-import { KeyFile, KeyFileError, readOrCreateKeyFile } from "./key_file.ts";
+import { KeyFile, KeyFileError, readExistingKeyFile, readOrCreateKeyFile } from "./key_file.ts";
 
 /** The public half of a key of ours, as agents pin it. */
 export interface PublicJwk {
@@ -45,9 +45,12 @@ export interface KeyRing {
   readonly fingerprints: KeyFingerprints;
 }
 
-/** Loads the key file at `path`, making it at first start; throws a KeyFileError that says what to do. */
-export async function loadKeyRing(path: string): Promise<KeyRing> {
-  return await openKeyRing(await readOrCreateKeyFile(path));
+/** Loads the key file at `path`, making it at first start (`create`); throws a KeyFileError that says what to do. */
+export async function loadKeyRing(
+  path: string,
+  { create }: { readonly create: boolean },
+): Promise<KeyRing> {
+  return await openKeyRing(await (create ? readOrCreateKeyFile(path) : readExistingKeyFile(path)));
 }
 
 /** Imports the keys of a key file. */

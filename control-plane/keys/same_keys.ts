@@ -24,6 +24,14 @@ export async function assertSameKeys(db: Kysely<Database>, keyRing: KeyRing): Pr
   );
 }
 
+/** Whether this database was written with keys already: then they are somewhere, and new ones would open nothing. */
+export async function hasKeys(db: Kysely<Database>): Promise<boolean> {
+  const { keyFingerprints } = await db.selectFrom("installation")
+    .select("keyFingerprints")
+    .executeTakeFirstOrThrow();
+  return keyFingerprints !== null;
+}
+
 function differences(mine: KeyFingerprints, stored: unknown): readonly string[] {
   const theirs: Readonly<Record<string, unknown>> = typeof stored === "object" && stored !== null
     ? { ...stored }
