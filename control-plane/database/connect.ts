@@ -27,6 +27,8 @@ export interface ConnectOptions {
   readonly poolSize?: number;
   /** Connections older than this are replaced, `null` never. Default: some 30 to 60 minutes. */
   readonly maxLifetimeSeconds?: number | null;
+  /** How long `db` waits for a connection, and for the answer to a statement. Default 12,000. */
+  readonly patienceMs?: number;
 }
 
 /**
@@ -70,10 +72,11 @@ export function connectDatabase(
 
 function openClientPool(address: DatabaseAddress, options: ConnectOptions): ClientPool {
   const { poolSize = DEFAULT_POOL_SIZE, maxLifetimeSeconds = DEFAULT_LIFETIME_SECONDS } = options;
+  const { patienceMs = PATIENCE_MS } = options;
   const one = { poolSize: 1, maxLifetimeSeconds: null };
   const open = (onLost: () => void) =>
-    openPool(address, one, { onclose: onLost, statementMs: PATIENCE_MS });
-  return new ClientPool(open, { size: poolSize, maxLifetimeSeconds, patienceMs: PATIENCE_MS });
+    openPool(address, one, { onclose: onLost, statementMs: patienceMs });
+  return new ClientPool(open, { size: poolSize, maxLifetimeSeconds, patienceMs });
 }
 
 function openPool(
