@@ -51,7 +51,9 @@ async function openDatabase(
     ? stack.use(
       await startEmbeddedPostgres({
         dataDir: config.dataDir,
-        log: (line) => log({ level: "info", message: "PostgreSQL says", line }),
+        log: (line) => {
+          if (!tellsOfStatements(line)) log({ level: "info", message: "PostgreSQL says", line });
+        },
         onRestart: (reason) => log({ level: "error", message: "PostgreSQL restarted", reason }),
       }),
     )
@@ -63,6 +65,11 @@ async function openDatabase(
   });
   if (applied.length > 0) log({ level: "info", message: "Migrations applied", applied });
   return database;
+}
+
+/** Whether a line of PostgreSQL is about one statement: who ran it is told of it, and it may repeat what is stored. */
+function tellsOfStatements(line: string): boolean {
+  return /^\t| (ERROR|DETAIL|CONTEXT|QUERY|STATEMENT): /.test(line);
 }
 
 async function serve(config: Config, services: Services): Promise<Deno.HttpServer> {
