@@ -29,6 +29,8 @@ const AS_NOBODY: Unprivileged = {
     "setpriv",
     `--reuid=${NOBODY}`,
     `--regid=${NOBODY}`,
+    // Else access(2), by which initdb asks for its neighbour, would not know of the capability.
+    "--securebits=+no_setuid_fixup",
     "--clear-groups",
     `--inh-caps=${CAPABILITY}`,
     `--ambient-caps=${CAPABILITY}`,

@@ -13,23 +13,35 @@ export interface ClusterProcess extends AsyncDisposable {
   nextLine(): Promise<Record<string, unknown>>;
 }
 
+/** Makes a command run as another user, who may read what that user could not: the checkout may be closed to others. */
+function playing(uid: number): string[] {
+  const capability = "+dac_read_search";
+  return [
+    ...["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"],
+    "--securebits=+no_setuid_fixup",
+    ...[`--inh-caps=${capability}`, `--ambient-caps=${capability}`],
+  ];
+}
+
 /** Starts a cluster in a process of its own. */
 export async function startClusterProcess(
   dataDir: string,
   options: { readonly uid?: number; readonly env?: Record<string, string> } = {},
 ): Promise<ClusterProcess> {
-  const child = new Deno.Command(Deno.execPath(), {
+  const [program = "", ...args] = [
+    ...(options.uid === undefined ? [] : playing(options.uid)),
+    Deno.execPath(),
     // The packages are here already: a user with an empty cache must not fetch them anew.
-    args: [
-      ...["run", "-A", "--no-lock", "--node-modules-dir=manual", "--cached-only"],
-      ...[new URL("hold_cluster.ts", import.meta.url).pathname, dataDir],
-    ],
+    ...["run", "-A", "--no-lock", "--node-modules-dir=manual", "--cached-only"],
+    ...[new URL("hold_cluster.ts", import.meta.url).pathname, dataDir],
+  ];
+  const child = new Deno.Command(program, {
+    args,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
     detached: true,
     env: options.env ?? {},
-    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
   }).spawn();
   const errors = new Response(child.stderr).text();
   const lines = child.stdout.pipeThrough(new TextLines()).getReader();
