@@ -24,7 +24,8 @@ const SITES = ["north", "south"] as const;
 /** Long enough for a busy machine, on which dozens of devices and both agents share a processor or two. */
 const LIMITS = { connectSeconds: 30, idleSeconds: 30, totalSeconds: 120 };
 /** A device that never answers shall not hold up the show. */
-const HANGING_LIMITS = { ...LIMITS, connectSeconds: 5 };
+const HANGING_LIMITS = { ...LIMITS, connectSeconds: 5, idleSeconds: 10 };
+const HANGING: readonly (string | null)[] = ["hang_before_banner", "stall_mid_configuration"];
 
 export async function createSites(api: CallApi, maxLive: number): Promise<DemoSite[]> {
   const sites: DemoSite[] = [];
@@ -52,7 +53,7 @@ export async function createDevices(
     credentials.set(login, credentialId);
     const { siteId } = site;
     const { host, port, platform, hostname: name } = member;
-    const limits = member.fault === "hang_before_banner" ? HANGING_LIMITS : LIMITS;
+    const limits = HANGING.includes(member.fault) ? HANGING_LIMITS : LIMITS;
     const device = { siteId, name, host, port, platform, credentialId, ...limits };
     const { id: deviceId } = await api(createDevice, { body: device });
     devices.push({ deviceId, siteId, site: site.name, name, member });
