@@ -173,9 +173,10 @@ Deno.test("kill -9 of everything at once leaves a stale pid file that the next s
   const first = await startClusterProcess(folder.dataDir);
   const pid = await postmasterPid(folder.dataDir);
   const supervisor = await parentOf(pid);
+  // In one go: what is left of the supervisor would else shut PostgreSQL down in good order.
   Deno.kill(supervisor, "SIGKILL");
-  await first.kill("SIGKILL");
   Deno.kill(pid, "SIGKILL");
+  await first.kill("SIGKILL");
   await first[Symbol.asyncDispose]();
   assert.ok(await exists(`${folder.dataDir}/postgres/postmaster.pid`));
   await using cluster = await start(folder.dataDir);
