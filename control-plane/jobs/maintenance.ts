@@ -1,11 +1,12 @@
 import { type Kysely, sql } from "kysely";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
+import { deleteExpiredSessions } from "../sessions/store.ts";
 import { reapLeases } from "./reap.ts";
 import type { Wakeups } from "./wakeups.ts";
 
 const REAP_MS = 2_000;
-const PARTITIONS_MS = 3_600_000;
+const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
 const PARTITIONED = ["attempts", "backups"];
 const WEEKS_AHEAD = 4;
@@ -16,15 +17,15 @@ export interface MaintenanceServices {
   readonly log: Log;
 }
 
-/** Runs the upkeep of the queue until `signal`; every replica does, and twice is as good as once. */
+/** Runs the upkeep of the queue, and of what is over, until `signal`; every replica does, and twice is as good as once. */
 export async function runMaintenance(
   services: MaintenanceServices,
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
   await Promise.all([
     repeat(() => reap(services), { everyMs: REAP_MS, signal, log: services.log }),
-    repeat(() => makePartitions(services.db), {
-      everyMs: PARTITIONS_MS,
+    repeat(() => keepHouse(services.db), {
+      everyMs: HOUSEKEEPING_MS,
       signal,
       log: services.log,
     }),
@@ -36,6 +37,11 @@ async function reap({ db, wakeups, log }: MaintenanceServices): Promise<void> {
   if (Object.values(reaped).every((count) => count === 0)) return;
   log({ level: "info", message: "Leases reaped", ...reaped });
   wakeups.notifyAll();
+}
+
+async function keepHouse(db: Kysely<Database>): Promise<void> {
+  await makePartitions(db);
+  await deleteExpiredSessions(db);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

@@ -10,6 +10,8 @@ import {
 } from "@rookery/shared/api/sessions.ts";
 import { createUser, updateUser } from "@rookery/shared/api/users.ts";
 import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
+import { runMaintenance } from "../../control-plane/jobs/maintenance.ts";
+import { until } from "../support/agent_bench.ts";
 import { ADMINISTRATOR, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 
@@ -127,6 +129,24 @@ Deno.test("a session ends when it was not used for half a day, and after a week 
   const old = await plane.logIn(username, password);
   await setOnNewest("expires_at = now() - interval '1 second'");
   await refusedAs("session-required", old.call(getMe, {}));
+  await admin.call(getMe, {});
+});
+
+Deno.test("runMaintenance() removes the sessions that are over, and no other", async () => {
+  const admin = await plane.administrator();
+  await plane.logIn(username, password);
+  await setOnNewest("expires_at = now() - interval '1 second'");
+  const countOver = async () => {
+    const [row] = await database.sql<{ over: number }[]>`
+      select count(*)::int as over from sessions where expires_at <= now()`;
+    return row?.over;
+  };
+  assert.notEqual(await countOver(), 0);
+  const upkeep = new AbortController();
+  const maintenance = runMaintenance(plane.services, { signal: upkeep.signal });
+  await until(async () => await countOver() === 0, "the sessions are gone");
+  upkeep.abort();
+  await maintenance;
   await admin.call(getMe, {});
 });
 
