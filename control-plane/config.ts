@@ -27,9 +27,6 @@ const Environment = z.object({
 });
 type Environment = z.infer<typeof Environment>;
 
-/** The names of all variables, for the README and for permissions. */
-export const VARIABLES = Object.keys(Environment.shape) as readonly (keyof Environment)[];
-
 /** Reads the environment; throws an Error for people that names the variable. An empty variable counts as unset. */
 export function readConfig(environment: Readonly<Record<string, string>>): Config {
   const set = Object.entries(environment).filter(([, value]) => value !== "");

@@ -15,7 +15,7 @@ import { LoginThrottle } from "./sessions/login_throttle.ts";
 import { type Passwords, startPasswords } from "./users/passwords.ts";
 
 /** Everything that routes need: one set per process. */
-export interface Services extends AgentServices, Pick<ConnectedDatabase, "sql"> {
+export interface Services extends AgentServices {
   readonly passwords: Passwords;
   readonly throttle: LoginThrottle;
   readonly cookie: SessionCookie;
@@ -23,7 +23,7 @@ export interface Services extends AgentServices, Pick<ConnectedDatabase, "sql"> 
 }
 
 export interface ServiceOptions {
-  readonly database: Pick<ConnectedDatabase, "db" | "sql">;
+  readonly database: Pick<ConnectedDatabase, "db">;
   readonly keyRing: KeyRing;
   readonly config: Pick<Config, "publicUrl" | "trustedProxies">;
   readonly log: Log;
@@ -31,7 +31,7 @@ export interface ServiceOptions {
 
 /** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
 export async function startServices(
-  { database: { db, sql }, keyRing, config, log }: ServiceOptions,
+  { database: { db }, keyRing, config, log }: ServiceOptions,
 ): Promise<Services & AsyncDisposable> {
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
@@ -40,7 +40,6 @@ export async function startServices(
   const wakeups = new Wakeups(db);
   return {
     db,
-    sql,
     keyRing,
     passwords,
     texts,

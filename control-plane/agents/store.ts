@@ -131,12 +131,6 @@ export async function upsertSession(tx: Transaction<Database>, session: OpenSess
         then agent_sessions.opened_at else clock_timestamp() end`.execute(tx);
 }
 
-/** The boot that an agent's session belongs to, if it has one. */
-export function findSession(db: Kysely<Database>, agentId: AgentId) {
-  return db.selectFrom("agentSessions").selectAll().where("agentId", "=", agentId)
-    .executeTakeFirst();
-}
-
 export async function noteBoot(
   tx: Transaction<Database>,
   boot: { agentId: AgentId; sequence: number; version: string; drivers: Record<string, string> },

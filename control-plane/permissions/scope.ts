@@ -4,14 +4,9 @@
  */
 import { type Expression, sql, type SqlBool } from "kysely";
 import { type Permission, PERMISSIONS } from "@rookery/shared/api/access.ts";
-import { type Caller, can, EVERYTHING, reachOf, type Scope } from "../http/caller.ts";
+import { can, EVERYTHING, type Scope } from "../http/caller.ts";
 
 export { can, type Scope };
-
-/** How far `permission` of `caller` reaches. A route's handler finds the one of its endpoint in `context.scope`. */
-export function scopeOf(caller: Caller, permission: Permission): Scope {
-  return reachOf(caller, permission);
-}
 
 /** What a user may do. Roles will be read here; until then an administrator may do everything, others nothing. */
 export function grantsOf(user: { readonly administrator: boolean }): ReadonlyMap<

@@ -21,12 +21,18 @@ export function driverSha256(driver: Driver): Promise<Sha256> {
   return digestOf(driver);
 }
 
-/** The digest of every driver that ships, by platform. */
-export async function driverDigests(): Promise<Readonly<Record<string, Sha256>>> {
-  const digests = [...DRIVERS.values()].map(async (driver) =>
+let digests: Promise<Readonly<Record<string, Sha256>>> | undefined;
+
+/** The digest of every driver that ships, by platform; worked out once, since they never change while we run. */
+export function driverDigests(): Promise<Readonly<Record<string, Sha256>>> {
+  return digests ??= digestAll();
+}
+
+async function digestAll(): Promise<Readonly<Record<string, Sha256>>> {
+  const entries = [...DRIVERS.values()].map(async (driver) =>
     [driver.platform, await driverSha256(driver)] as const
   );
-  return Object.fromEntries(await Promise.all(digests));
+  return Object.fromEntries(await Promise.all(entries));
 }
 
 /** The captures of these names in the driver's order; no names mean all. An unknown name is a RangeError. */

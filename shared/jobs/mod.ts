@@ -9,5 +9,3 @@ export const JOB_KINDS = {
 export type JobKind = keyof typeof JOB_KINDS;
 export const JobKind = z.enum(Object.keys(JOB_KINDS) as [JobKind, ...JobKind[]])
   .meta({ id: "JobKind" });
-export type JobPayload = z.infer<(typeof JOB_KINDS)[JobKind]["payload"]>;
-export type JobOutcome = z.infer<(typeof JOB_KINDS)[JobKind]["outcome"]>;
