@@ -4,8 +4,9 @@ import { diffRevision, listRevisions, readRevisionText } from "@rookery/shared/a
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { examineBackup } from "../../control-plane/backups/ingest.ts";
 import { recordBackup } from "../../control-plane/backups/record_backup.ts";
+import { doTextWork } from "../../control-plane/backups/text_work.ts";
 import { TextThread, TextTooSlowError } from "../../control-plane/backups/text_thread.ts";
-import { startTexts } from "../../control-plane/backups/texts.ts";
+import { startTexts, type Texts } from "../../control-plane/backups/texts.ts";
 import { inTransaction } from "../../control-plane/database/transaction.ts";
 import {
   attemptOf,
@@ -28,7 +29,7 @@ function hostile(size = 19_500_000): string {
 }
 
 /** Runs while a timer of 10 ms ticks, and tells the longest time, in ms, that it did not. */
-async function withTicks<T>(run: () => Promise<T>): Promise<{ result: T; gap: number }> {
+async function longestSilence(run: () => Promise<unknown>): Promise<number> {
   let last = performance.now();
   let gap = 0;
   const tick = () => {
@@ -38,9 +39,9 @@ async function withTicks<T>(run: () => Promise<T>): Promise<{ result: T; gap: nu
   };
   const timer = setInterval(tick, 10);
   try {
-    const result = await run();
+    await run();
     tick();
-    return { result, gap };
+    return gap;
   } finally {
     clearInterval(timer);
   }
@@ -53,36 +54,40 @@ Deno.test("the event loop goes on while 20 MB of hostile text are examined, stor
   assert.ok(small.ok);
   const reported = await upload(services, device, new TextEncoder().encode(hostile()));
   const { call } = await plane.administrator();
-  const whileIt = async <T>(step: string, run: () => Promise<T>): Promise<T> => {
-    const { result, gap } = await withTicks(run);
-    assert.ok(gap < 500, `while it was to ${step}, nothing else ran for ${gap} ms`);
-    return result;
+  // What this machine needs for one of the works in this thread is what nobody else may have to wait for.
+  const bytes = new TextEncoder().encode(hostile());
+  const work = await longestSilence(() => doTextWork("measure", { ...rules, bytes }));
+  const whileTicking = async <T>(step: string, run: () => Promise<T>): Promise<T> => {
+    const answers: T[] = [];
+    const gap = await longestSilence(async () => answers.push(await run()));
+    assert.ok(gap < work / 3, `while it was to ${step}, nothing else ran for ${gap} of ${work} ms`);
+    const [answer] = answers;
+    assert.ok(answer);
+    return answer;
   };
-  const examined = await whileIt("examine", () => examineBackup(database.db, reported));
+  const examined = await whileTicking("examine", () => examineBackup(database.db, reported));
   assert.ok(examined.ok);
   const attempt = attemptOf(reported);
-  const { captures: [capture] } = await whileIt(
+  const { captures: [capture] } = await whileTicking(
     "record",
     () => inTransaction(database.db, (tx) => recordBackup(tx, { ...services, attempt, examined })),
   );
   assert.ok(capture);
   const params = { revisionId: capture.revisionId };
-  const text = await whileIt("read", () => call(readRevisionText, { params }));
+  const text = await whileTicking("read", () => call(readRevisionText, { params }));
   assert.match(text, /^password <secret:[a-z2-7]{5}>$/m);
-  const diff = await whileIt("compare", () => call(diffRevision, { params }));
+  const diff = await whileTicking("compare", () => call(diffRevision, { params }));
   assert.equal(diff.truncated, true);
 });
 
 Deno.test("a text on one long line is read in the other thread, however small", async () => {
   using texts = startTexts();
-  const bytes = new TextEncoder().encode("://a:".repeat(4_000));
-  const { gap } = await withTicks(() =>
-    Promise.all([
-      texts.run("redact", { bytes, ...rules }),
-      texts.run("redact", { bytes, ...rules }),
-    ])
-  );
-  assert.ok(gap < 500, `nothing else ran for ${gap} ms`);
+  const bytes = new TextEncoder().encode("://a:".repeat(50_000));
+  const many = (run: Texts["run"]) => () =>
+    Promise.all(Array.from({ length: 10 }, () => run("redact", { bytes, ...rules })));
+  const here = await longestSilence(many(doTextWork));
+  const gap = await longestSilence(many(texts.run));
+  assert.ok(gap < here / 3, `nothing else ran for ${gap} of ${here} ms`);
 });
 
 /** Each wants a tag of its own: work of ten seconds and more, in few bytes. */

@@ -10,6 +10,8 @@ import { countCases, readSkips, summarise } from "./test_report.ts";
 import { openTestServer } from "./test_server.ts";
 
 const PATIENCE_MS = 10_000;
+// A test that waits for ever fails the run, and deno test names it as pending.
+const MOST_MINUTES = 12;
 const INTERRUPTED = 130;
 
 /** A run's folder: reports above, temporary files of the tests below. */
@@ -52,7 +54,7 @@ async function makeRun(): Promise<Run> {
   return { id, folder, temp, junit: join(folder, "junit.xml"), skips: join(folder, "skips") };
 }
 
-/** Ctrl-C and SIGTERM: the tests are asked to end, then made to. */
+/** Ctrl-C, SIGTERM and the limit of a run: the tests are asked to end, then made to. */
 interface Interrupts {
   readonly seen: () => boolean;
   readonly attach: (child: Deno.ChildProcess) => void;
@@ -68,6 +70,11 @@ function listenForInterrupts(): Interrupts {
     kill(child, count === 1 ? "SIGINT" : "SIGKILL");
     timer ??= setTimeout(() => kill(child, "SIGKILL"), PATIENCE_MS);
   };
+  const limit = setTimeout(() => {
+    const said = `Tests are ended: they have run for ${MOST_MINUTES} minutes.\n`;
+    Deno.stderr.writeSync(new TextEncoder().encode(said));
+    onSignal();
+  }, MOST_MINUTES * 60_000);
   const signals = ["SIGINT", "SIGTERM"] as const;
   for (const name of signals) Deno.addSignalListener(name, onSignal);
   return {
@@ -78,6 +85,7 @@ function listenForInterrupts(): Interrupts {
     },
     close: () => {
       clearTimeout(timer);
+      clearTimeout(limit);
       for (const name of signals) Deno.removeSignalListener(name, onSignal);
     },
   };

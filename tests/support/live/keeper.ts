@@ -18,11 +18,15 @@ export interface KeeperOptions {
   readonly password: string;
 }
 
-// Only processes that were started for this device, and those of its own user, are ended.
+// Only processes that were started for this device, and those of its own user, are ended. A daemon has a second to end by
+// itself: dropbear 2022.83 looks for SIGTERM only behind its select(), so one that comes just before that is never seen.
 const KEEP = `
 cat >/dev/null
-for pid in $(cat "$1/pids" 2>/dev/null); do kill "$pid" 2>/dev/null; done
+pids=$(cat "$1/pids" 2>/dev/null)
+for pid in $pids; do kill "$pid" 2>/dev/null; done
 pkill -KILL -U "$2"
+for attempt in 1 2 3 4 5; do kill -0 $pids 2>/dev/null || break; sleep 0.2; done
+for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
 for attempt in 1 2 3 4 5; do userdel "$2" 2>/dev/null; id "$2" >/dev/null 2>&1 || break; sleep 0.2; done
 rm -rf "$1"
 `;
