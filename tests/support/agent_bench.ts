@@ -65,7 +65,11 @@ export async function addDevice(
   return (await admin.call(createDevice, { body })).id;
 }
 
-async function passwordCredential(plane: TestControlPlane, username = "netops", password = "p") {
+export async function passwordCredential(
+  plane: TestControlPlane,
+  username = "netops",
+  password = "p",
+) {
   const admin = await plane.administrator();
   const body = { name: freshName("credential"), username, password };
   return (await admin.call(createCredential, { body })).id;
