@@ -9,6 +9,7 @@ import {
   SignJwk,
 } from "@rookery/shared/api/agent_protocol.ts";
 import { ownVersions, ProvenSender, type Send } from "./control_plane.ts";
+import { checkedUrl } from "./http.ts";
 import type { AgentIdentity, PendingKeys, StateFolder } from "./state_folder.ts";
 
 /** The agent cannot be enrolled; the message says what to do. */
@@ -52,15 +53,6 @@ export async function enroll(
   };
   await state.writeIdentity(identity);
   return identity;
-}
-
-/** TLS cannot be switched off; plain HTTP goes no further than this machine. */
-export function checkedUrl(address: string): string {
-  const url = URL.parse(address);
-  if (!url) throw new EnrolmentError(`Cannot use "${address}": it is no address such as https://…`);
-  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
-  if (url.protocol === "https:" || (url.protocol === "http:" && loopback)) return url.origin;
-  throw new EnrolmentError(`Cannot use ${url.origin}: only https, or http to this very machine`);
 }
 
 function checkedToken(joinToken: string): string {

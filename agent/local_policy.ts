@@ -1,9 +1,10 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 import { z } from "zod";
+import { sayObject } from "./say_settings.ts";
 
 const Network = z.union([z.cidrv4(), z.cidrv6()], { error: ({ input }) => sayNetwork(input) });
 const PORT = "must be a whole number from 1 to 65535";
-const NAMES = "there are networks and ports";
+const NAMES = ["networks", "ports"];
 
 /**
  * What this agent may be asked to do, whatever a lease says: a file on the agent that no lease can widen.
@@ -30,14 +31,6 @@ const GUARDED = [
   "fe80::/10",
   "fd00:ec2::254/128",
 ];
-
-/** What is wrong with a value that should be an object with certain names. */
-export function sayObject({ code, keys }: z.core.$ZodRawIssue, names: string): string {
-  if (code !== "unrecognized_keys") return "must be an object, written { … }";
-  return `does not know ${
-    (keys as readonly string[]).map((key) => `"${key}"`).join(", ")
-  }: ${names}`;
-}
 
 function sayNetwork(input: unknown): string {
   const quoted = JSON.stringify(input) ?? String(input);

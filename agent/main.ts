@@ -3,8 +3,10 @@ import { ProblemError, PROBLEMS } from "@rookery/shared/problem.ts";
 import { Agent } from "./agent.ts";
 import { CommandLineError, type Order, readCommandLine, USAGE } from "./command_line.ts";
 import { enroll, EnrolmentError } from "./enroll.ts";
-import { makeSend } from "./http.ts";
+import { AddressError, openRoute } from "./http.ts";
 import { errorText, jsonLog } from "./log.ts";
+import { CaFileError } from "./network_settings.ts";
+import { ReachError } from "./reach_error.ts";
 import { readSettings, SettingsError } from "./settings.ts";
 import { StateFolder, StateFolderError } from "./state_folder.ts";
 
@@ -36,9 +38,10 @@ async function main(order: Order): Promise<number> {
 
 async function enrollCommand({ state: path, url = "", token = "" }: Order): Promise<number> {
   const state = await StateFolder.open(path);
+  using route = await openRoute(url, { stateFolder: path, settings: await readSettings(path) });
   const identity = await enroll(
     { controlPlaneUrl: url, joinToken: token },
-    { state, send: makeSend(), signal: AbortSignal.timeout(ENROL_MS) },
+    { state, send: route.send, signal: AbortSignal.timeout(ENROL_MS) },
   );
   print(`Enrolled as ${identity.name} (${identity.agentId}). Start it with: run --state ${path}`);
   return 0;
@@ -52,12 +55,9 @@ async function runCommand(path: string): Promise<number> {
     return 2;
   }
   using _lock = await state.lock();
-  const agent = await Agent.start({
-    state,
-    identity,
-    settings: await readSettings(path),
-    log: jsonLog(),
-  });
+  const settings = await readSettings(path);
+  using route = await openRoute(identity.controlPlaneUrl, { stateFolder: path, settings });
+  const agent = await Agent.start({ state, identity, settings, send: route.send, log: jsonLog() });
   let signals = 0;
   const onSignal = () => (++signals === 1 ? agent.drain() : agent.stop());
   Deno.addSignalListener("SIGTERM", onSignal);
@@ -81,13 +81,22 @@ async function statusCommand(path: string): Promise<number> {
 
 /** What to print of an error: those that say what to do need no stack, and a refusal brings its remedy. */
 function explain(error: unknown): string {
+  if (error instanceof ReachError) return error.message;
   if (error instanceof ProblemError) return `${error.message} ${PROBLEMS[error.type][2]}`;
   return isPlain(error) ? errorText(error) : String((error as Error).stack ?? error);
 }
 
+const PLAIN = [
+  AddressError,
+  CaFileError,
+  EnrolmentError,
+  SettingsError,
+  StateFolderError,
+  UnexpectedReplyError,
+];
+
 function isPlain(error: unknown): boolean {
-  return error instanceof EnrolmentError || error instanceof SettingsError ||
-    error instanceof StateFolderError || error instanceof UnexpectedReplyError ||
+  return PLAIN.some((kind) => error instanceof kind) ||
     (error instanceof Error && ["TypeError", "TimeoutError"].includes(error.name));
 }
 

@@ -1,19 +1,26 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { LocalPolicy, sayObject } from "./local_policy.ts";
+import { LocalPolicy } from "./local_policy.ts";
+import { ProxySettings } from "./network_settings.ts";
+import { sayObject } from "./say_settings.ts";
 
-const NAMES = "there are capacity, drainSeconds and policy";
-
-/** The agent's settings file, `settings.json` in its state folder; all of it is optional. */
-export const AgentSettings = z.strictObject({
+const SHAPE = {
   /** Device sessions at the same time. */
   capacity: wholeNumber(1, 256).default(32),
   /** How long running sessions may go on after SIGTERM. */
   drainSeconds: wholeNumber(0, 3_600).default(120),
   policy: LocalPolicy.prefault({}),
-}, { error: (issue) => sayObject(issue, NAMES) });
-export type AgentSettings = z.infer<typeof AgentSettings>;
+  /** On the way to the control plane; devices are always reached directly. */
+  proxy: ProxySettings.optional(),
+  /** Certificates of a private CA (PEM), trusted beside the ones that Deno brings. */
+  caFile: z.string("must be the name of a file").min(1, "must be the name of a file").optional(),
+};
 
+/** The agent's settings file, `settings.json` in its state folder; all of it is optional. */
+export const AgentSettings = z.strictObject(SHAPE, {
+  error: (issue) => sayObject(issue, Object.keys(SHAPE)),
+});
+export type AgentSettings = z.infer<typeof AgentSettings>;
 /** The settings cannot be used; the message names the field. */
 export class SettingsError extends Error {
   override name = "SettingsError";

@@ -54,9 +54,35 @@ const WRONG: readonly (readonly [text: string, sentence: string])[] = [
   ],
   [
     '{"capazity": 1}',
-    'the file does not know "capazity": there are capacity, drainSeconds and policy.',
+    'the file does not know "capazity": there are capacity, drainSeconds, policy, proxy and caFile.',
   ],
   ['{"policy": {"hosts": []}}', 'policy does not know "hosts": there are networks and ports.'],
+  [
+    '{"proxy": {"url": "proxy.example.com:3128"}}',
+    "proxy.url must be an address such as http://proxy.example.com:3128.",
+  ],
+  [
+    '{"proxy": {"url": "http://u:secret@proxy.example.com:3128"}}',
+    "proxy.url must hold no user and no password: write them as proxy.user and proxy.password.",
+  ],
+  [
+    '{"proxy": {"url": "http://p.test", "password": "secret"}}',
+    "proxy.user is missing: a password needs a user.",
+  ],
+  [
+    '{"proxy": {"url": "http://p.test", "user": "a:b"}}',
+    "proxy.user must not be empty, nor hold a colon.",
+  ],
+  [
+    '{"proxy": {"url": "http://p.test", "noProxy": ["10.0.0.0/99"]}}',
+    'proxy.noProxy[0] must be a list such as ["rookery.internal", ".example.com", "10.0.0.0/8"].',
+  ],
+  [
+    '{"proxy": {"adress": "x"}}',
+    'proxy.url must be an address such as http://proxy.example.com:3128; proxy does not know "adress": ' +
+    "there are url, user, password and noProxy.",
+  ],
+  ['{"caFile": 7}', "caFile must be the name of a file."],
   ["[]", "the file must be an object, written { … }."],
 ];
 

@@ -4,6 +4,7 @@ import { sql } from "kysely";
 import { revokeAgent } from "@rookery/shared/api/agents.ts";
 import type { ProofKey } from "../../agent/dpop.ts";
 import { enroll, EnrolmentError } from "../../agent/enroll.ts";
+import { AddressError } from "../../agent/http.ts";
 import { StateFolder } from "../../agent/state_folder.ts";
 import { makeJoinToken, makeSite, makeStateFolder } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
@@ -207,7 +208,7 @@ Deno.test("enroll() goes over https, or to this very machine", async () => {
   for (const controlPlaneUrl of refused) {
     await assert.rejects(
       enroll({ controlPlaneUrl, joinToken }, { state: folder.state, send: wire.send, signal }),
-      EnrolmentError,
+      AddressError,
       controlPlaneUrl,
     );
   }
