@@ -16,6 +16,7 @@ import { RunningLeases } from "./running_leases.ts";
 import { SeenEpochs } from "./seen_epochs.ts";
 import type { AgentSettings } from "./settings.ts";
 import type { AgentIdentity, StateFolder } from "./state_folder.ts";
+import { TrustRoot } from "./trust_root.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
 
 const FIRST_SESSION_RETRY_MS = 2_000;
@@ -46,7 +47,7 @@ export class Agent {
 
   static async start(options: AgentOptions): Promise<Agent> {
     const boot = await makeBoot(options);
-    return new Agent((signals) => live(boot, signals).finally(() => boot.controlPlane.close()));
+    return new Agent((signals) => live(boot, signals).finally(() => endBoot(boot)));
   }
 
   /** Takes no more work; safe to call again. */
@@ -64,11 +65,17 @@ export class Agent {
 interface Boot {
   readonly bootId: BootId;
   readonly controlPlane: ControlPlane;
+  readonly trust: TrustRoot;
   readonly fence: Fence;
   readonly clock: Clock;
   readonly options: AgentOptions;
   readonly signKey: CryptoKey;
   readonly sealKey: CryptoKey;
+}
+
+async function endBoot({ controlPlane, trust }: Boot): Promise<void> {
+  controlPlane.close();
+  await trust.close();
 }
 
 async function makeBoot(options: AgentOptions): Promise<Boot> {
@@ -78,16 +85,22 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
   const bootId = crypto.randomUUID() as BootId;
   const signKey = await privateKey(identity.signKey, "Ed25519");
   const { d: _, ...publicJwk } = identity.signKey;
+  const send = tellReturn(options.send ?? makeSend(), () => log("info", "control_plane_back"));
+  const trust = await TrustRoot.open({ identity, state, send, clock, log });
   const controlPlane = new ControlPlane({
     base: identity.controlPlaneUrl,
     key: { privateKey: signKey, publicJwk },
-    send: tellReturn(options.send ?? makeSend(), () => log("info", "control_plane_back")),
+    send,
     boot: { bootId, sequence: await state.nextSequence(), capacity: settings.capacity },
     clock,
-    onSession: (session) => fence.renew(session.openedAtMs, session.ttlSeconds),
+    onSession(session) {
+      fence.renew(session.openedAtMs, session.ttlSeconds);
+      // Beside the work: who still trusts the key that signs needs nothing of it now.
+      void trust.note(session.keyGeneration);
+    },
   });
   const sealKey = await privateKey(identity.sealKey, "ECDH-ES");
-  return { bootId, controlPlane, fence, clock, options, signKey, sealKey };
+  return { bootId, controlPlane, trust, fence, clock, options, signKey, sealKey };
 }
 
 interface Signals {
@@ -200,7 +213,7 @@ function leaseWork(boot: Boot, stopSignal: AbortSignal): LeaseWork {
 }
 
 function expectationOf(boot: Boot): (claimId: ClaimId) => Promise<LeaseExpectation> {
-  const { options: { identity }, controlPlane } = boot;
+  const { options: { identity }, controlPlane, trust } = boot;
   const epochs = new SeenEpochs();
   return async (claimId) => {
     const session = await controlPlane.session({ signal: AbortSignal.timeout(10_000) });
@@ -211,7 +224,8 @@ function expectationOf(boot: Boot): (claimId: ClaimId) => Promise<LeaseExpectati
       claimId,
       siteIds: session.siteIds,
       incarnation: session.incarnation,
-      signingKeys: identity.signingKeys,
+      signingKeys: trust.signingKeys,
+      findSigningKey: (kid) => trust.signingKey(kid),
       sealKey: boot.sealKey,
       epochs,
     };

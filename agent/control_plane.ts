@@ -29,6 +29,7 @@ export interface SessionState {
   readonly heartbeatSeconds: number;
   readonly siteIds: readonly SiteId[];
   readonly incarnation: number;
+  readonly keyGeneration: number;
   readonly openedAtMs: number;
 }
 

@@ -23,6 +23,18 @@ export type AgentIdentity = z.infer<typeof AgentIdentity>;
 export const PendingKeys = AgentIdentity.pick({ signKey: true, sealKey: true });
 export type PendingKeys = z.infer<typeof PendingKeys>;
 
+/** What the agent has learnt of the control plane's keys since it was enrolled; see `TrustRoot`. */
+export const LearntTrust = z.strictObject({
+  version: z.literal(1),
+  /** Where it began: what an earlier enrolment led to is worth nothing. */
+  issuer: z.string(),
+  pinnedKid: z.string(),
+  signingKeys: z.array(ControlPlaneJwk).min(1),
+  sealingKey: z.strictObject({ ...SealJwk.shape, kid: z.string() }),
+  sealingSequence: z.int().min(0),
+});
+export type LearntTrust = z.infer<typeof LearntTrust>;
+
 const Sequence = z.strictObject({ sequence: z.int().min(0) });
 
 /** The state folder cannot be used; the message says what to do. */
@@ -81,6 +93,14 @@ export class StateFolder {
 
   writePendingKeys(keys: PendingKeys): Promise<void> {
     return this.#write("pending_keys.json", keys);
+  }
+
+  readTrust(): Promise<LearntTrust | undefined> {
+    return this.#read("trust.json", LearntTrust);
+  }
+
+  writeTrust(trust: LearntTrust): Promise<void> {
+    return this.#write("trust.json", trust);
   }
 
   /** Raises and stores the boot counter: two boots never share a number, also after a power cut. */

@@ -27,6 +27,8 @@ export interface LeaseExpectation {
   readonly siteIds: readonly SiteId[];
   readonly incarnation: number;
   readonly signingKeys: readonly (JWK & { kid: string })[];
+  /** Looks for a signing key that is not among those: the control plane may have a new one. */
+  readonly findSigningKey?: (kid: string) => Promise<JWK | undefined>;
   /** Opens what was sealed to this agent. */
   readonly sealKey: CryptoKey;
   /** What this boot has accepted before: a lease that is sent again is refused. */
@@ -78,7 +80,8 @@ export async function verifyLease(
 
 async function verifySignature(token: string, expected: LeaseExpectation): Promise<LeaseClaims> {
   const { kid } = decodeHeader(token);
-  const jwk = expected.signingKeys.find((key) => key.kid === kid);
+  const jwk = expected.signingKeys.find((key) => key.kid === kid) ??
+    (kid === undefined ? undefined : await expected.findSigningKey?.(kid));
   if (!jwk) throw new LeaseRefusedError("Cannot trust the lease: signed by an unknown key");
   try {
     const { payload } = await compactVerify(token, await importJWK(jwk, "Ed25519"), {

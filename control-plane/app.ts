@@ -24,6 +24,7 @@ import { mountSessions } from "./sessions/routes.ts";
 import { findSessionCaller } from "./sessions/store.ts";
 import { mountSetup } from "./setup/routes.ts";
 import { mountSites } from "./sites/routes.ts";
+import { mountTasks } from "./tasks/routes.ts";
 import { mountTenants } from "./tenants/routes.ts";
 import { mountUsers } from "./users/routes.ts";
 
@@ -71,4 +72,5 @@ function mountWork(app: App, services: Services): void {
   mountLeases(app, services);
   mountBackups(app, services);
   mountQuarantine(app, services);
+  mountTasks(app, services);
 }

@@ -9,9 +9,12 @@ import { migrate } from "./database/migrate.ts";
 import { type Log, logToStandardOutput } from "./http/log.ts";
 import { makePartitions, runMaintenance } from "./jobs/maintenance.ts";
 import { loadKeyRing } from "./keys/key_ring.ts";
+import { LiveKeyRing } from "./keys/live_key_ring.ts";
 import { assertSameKeys, hasKeys } from "./keys/same_keys.ts";
+import { watchKeys } from "./keys/watch_keys.ts";
 import { type Services, startServices } from "./services.ts";
 import { issueSetupLink } from "./setup/setup_link.ts";
+import { runTasks } from "./tasks/run_tasks.ts";
 
 const POOL_SIZE = 20;
 /** Replies that are still being written get this long. */
@@ -24,11 +27,18 @@ async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const database = await openDatabase(config, { log, stack });
   await makePartitions(database.db);
-  const keyRing = await loadKeyRing(config.keyFile, { create: !await hasKeys(database.db) });
+  const keyRing = new LiveKeyRing(
+    await loadKeyRing(config.keyFile, { create: !await hasKeys(database.db) }),
+  );
   await assertSameKeys(database.db, keyRing);
   const services = stack.use(await startServices({ database, keyRing, config, log }));
   const upkeep = new AbortController();
-  const maintenance = runMaintenance(services, { signal: upkeep.signal });
+  const { signal } = upkeep;
+  const maintenance = Promise.all([
+    runMaintenance(services, { signal }),
+    watchKeys({ ...services, keyRing, path: config.keyFile }, { signal }),
+    runTasks(services, { signal }),
+  ]);
   stack.defer(async () => {
     upkeep.abort();
     await atMost(MAINTENANCE_MS, maintenance);
@@ -111,7 +121,7 @@ async function drain(server: Deno.HttpServer): Promise<void> {
 }
 
 /** Waits for `work`, and no longer than `ms`. */
-async function atMost(ms: number, work: Promise<void>): Promise<void> {
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   const patience = new AbortController();
   const timer = setTimeout(() => patience.abort(), ms);
   await Promise.race([work, aborted(patience.signal)]);

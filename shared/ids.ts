@@ -39,6 +39,9 @@ export const BackupId = id("BackupId");
 export type BackupId = z.infer<typeof BackupId>;
 export const RevisionId = id("RevisionId");
 export type RevisionId = z.infer<typeof RevisionId>;
+/** Long work of the control plane itself. */
+export const TaskId = id("TaskId");
+export type TaskId = z.infer<typeof TaskId>;
 export const UserId = id("UserId");
 export type UserId = z.infer<typeof UserId>;
 export const ApiTokenId = id("ApiTokenId");

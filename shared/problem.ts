@@ -38,6 +38,11 @@ export const PROBLEMS = {
     "Join token invalid",
     "Enrol with a new join token; an administrator makes one.",
   ],
+  "keys-stale": [
+    503,
+    "Keys out of date",
+    "Give this replica the newest key file: its log says which one it has.",
+  ],
   "lease-superseded": [409, "Lease superseded", "A newer lease exists; drop this one."],
   "lease-unknown": [404, "Lease unknown", "This agent does not hold that lease; drop it."],
   "malformed": [400, "Malformed request", "Send well-formed JSON."],

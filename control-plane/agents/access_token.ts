@@ -1,4 +1,4 @@
-import { jwtVerify, SignJWT } from "jose";
+import { decodeProtectedHeader, jwtVerify, SignJWT } from "jose";
 import { z } from "zod";
 import { AgentId, BootId } from "@rookery/shared/ids.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
@@ -40,7 +40,9 @@ export async function readAccessToken(
   token: string,
 ): Promise<AccessToken | undefined> {
   try {
-    const { payload } = await jwtVerify(token, keyRing.signing.publicKey, {
+    const key = keyRing.signingPublicKey(decodeProtectedHeader(token).kid ?? "");
+    if (!key) return undefined;
+    const { payload } = await jwtVerify(token, key, {
       algorithms: ["Ed25519"],
       typ: TYPE,
       issuer,

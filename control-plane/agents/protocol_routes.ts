@@ -65,6 +65,7 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
       expiresInSeconds: ACCESS_TOKEN_SECONDS,
       heartbeatSeconds: heartbeatSeconds(session.ttlSeconds, await services.sessionCount.get()),
       incarnation: services.incarnation,
+      keyGeneration: keyRing.generation,
     };
   });
 
@@ -76,7 +77,11 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
     });
   });
 
-  route(app, readSigningKeys, () => ({ keys: keyRing.signingPublicJwks.map(controlPlaneJwk) }));
+  route(app, readSigningKeys, async () => ({
+    keys: keyRing.signingPublicJwks.map(controlPlaneJwk),
+    statements: [...await keyRing.statements(services.issuer)],
+    generation: keyRing.generation,
+  }));
 }
 
 async function enrolled(services: AgentServices, enrolment: Enrolment) {

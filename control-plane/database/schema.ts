@@ -18,6 +18,7 @@ import type {
   LeaseId,
   RevisionId,
   SiteId,
+  TaskId,
   TenantId,
   UserId,
 } from "@rookery/shared/ids.ts";
@@ -27,6 +28,8 @@ export interface InstallationTable {
   singleton: Generated<boolean>;
   incarnation: Generated<number>;
   keyFingerprints: unknown | null;
+  keyGeneration: Generated<number>;
+  pendingKeys: unknown | null;
   createdAt: Generated<Temporal.Instant>;
 }
 
@@ -394,6 +397,24 @@ export interface AttemptsTable {
   endedAt: Generated<Temporal.Instant>;
 }
 
+export interface TasksTable {
+  id: TaskId;
+  kind: string;
+  state: Generated<"waiting" | "running" | "completed" | "failed" | "cancelled">;
+  cursor: unknown | null;
+  /** `bigint`: comes as text. */
+  done: Generated<string>;
+  total: string | null;
+  error: string | null;
+  failures: Generated<number>;
+  fence: Generated<number>;
+  leasedUntil: Generated<Temporal.Instant>;
+  requestedBy: Generated<string>;
+  createdAt: Generated<Temporal.Instant>;
+  startedAt: Temporal.Instant | null;
+  endedAt: Temporal.Instant | null;
+}
+
 export interface BlobsTable {
   siteId: SiteId;
   sha256: string;
@@ -511,6 +532,7 @@ export interface Database {
   grants: GrantsTable;
   done: DoneTable;
   attempts: AttemptsTable;
+  tasks: TasksTable;
   blobs: BlobsTable;
   uploads: UploadsTable;
   backups: BackupsTable;

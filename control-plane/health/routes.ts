@@ -4,20 +4,24 @@ import { ProblemError } from "@rookery/shared/problem.ts";
 import type { ConnectedDatabase } from "../database/connect.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
+import type { KeyRing } from "../keys/key_ring.ts";
 
 /** Longer than any healthy database takes, shorter than what probes wait. */
 const PATIENCE_MS = 3_000;
 const RETRY_SECONDS = 5;
 
+export interface HealthServices extends Pick<ConnectedDatabase, "db"> {
+  readonly keyRing: KeyRing;
+}
+
 /** Probes for whoever keeps the process running. */
-export function mountHealth(app: App, database: Pick<ConnectedDatabase, "db">): void {
+export function mountHealth(app: App, services: HealthServices): void {
   route(app, getHealth, () => ({ status: "ok" }));
   route(app, getReadiness, async () => {
     const started = Promise.withResolvers<never>();
     const timer = setTimeout(() => started.reject(new Error("no answer in time")), PATIENCE_MS);
     try {
-      await Promise.race([checkMigrated(database), started.promise]);
-      return { status: "ready" };
+      await Promise.race([checkMigrated(services), started.promise]);
     } catch (cause) {
       throw new ProblemError("overloaded", "The database does not answer, or is not migrated.", {
         retryAfterSeconds: RETRY_SECONDS,
@@ -26,6 +30,9 @@ export function mountHealth(app: App, database: Pick<ConnectedDatabase, "db">): 
     } finally {
       clearTimeout(timer);
     }
+    // Throws while this replica's keys are out of date: it could grant nothing.
+    void services.keyRing.signing;
+    return { status: "ready" };
   });
 }
 

@@ -7,11 +7,15 @@ import type { KeyRing } from "./key_ring.ts";
  * key-encryption key `kekId`. Rotation re-wraps 40 bytes and leaves the content alone; forgetting the wrapped
  * key shreds the content.
  */
-export interface Envelope {
-  readonly kekId: string;
-  readonly wrappedKey: Uint8Array;
+export interface Envelope extends WrappedKey {
   readonly nonce: Uint8Array;
   readonly ciphertext: Uint8Array;
+}
+
+/** A data key, wrapped by the key-encryption key of that id. */
+export interface WrappedKey {
+  readonly kekId: string;
+  readonly wrappedKey: Uint8Array;
 }
 
 /** What the bytes are and whose: bound to them as associated data, so they open nowhere else. */
@@ -68,6 +72,34 @@ export async function openEnvelope(
       ? cause.message
       : "altered, or sealed for another row";
     throw new SealError(`Cannot open ${context.join(" ")}: ${why}`, { cause });
+  }
+}
+
+/** Wraps a data key by the current key-encryption key; a SealError when it cannot be unwrapped. */
+export async function rewrapKey(
+  keyRing: KeyRing,
+  { kekId, wrappedKey }: WrappedKey,
+): Promise<WrappedKey> {
+  const to = keyRing.currentKekId;
+  const wrapped = Uint8Array.from(wrappedKey);
+  const dataKey = await unwrapForWrapping(keyRing, { kekId, wrapped });
+  return {
+    kekId: to,
+    wrappedKey: new Uint8Array(
+      await crypto.subtle.wrapKey("raw", dataKey, keyRing.kek(to), "AES-KW"),
+    ),
+  };
+}
+
+async function unwrapForWrapping(
+  keyRing: KeyRing,
+  { kekId, wrapped }: { readonly kekId: string; readonly wrapped: Uint8Array<ArrayBuffer> },
+): Promise<CryptoKey> {
+  try {
+    const kek = keyRing.kek(kekId);
+    return await crypto.subtle.unwrapKey("raw", wrapped, kek, "AES-KW", CONTENT, true, ["encrypt"]);
+  } catch (cause) {
+    throw new SealError(`Cannot unwrap a data key with ${kekId}`, { cause });
   }
 }
 

@@ -3,45 +3,12 @@
  * neither a copy of the database nor one of the key file alone opens anything. All replicas read the same file.
  */
 import { dirname } from "node:path";
-import { calculateJwkThumbprint, exportJWK, generateKeyPair } from "jose";
-import { z } from "zod";
+import { KeyFile } from "./key_file_schema.ts";
+import { makeKeys } from "./make_keys.ts";
+import { flushFolder, writeDraft } from "./write_key_file.ts";
 
-const Bytes32 = z.base64url().length(43);
-const Born = { createdAt: z.iso.datetime(), active: z.boolean() } as const;
-
-const SigningJwk = z.strictObject({
-  kty: z.literal("OKP"),
-  crv: z.literal("Ed25519"),
-  x: Bytes32,
-  d: Bytes32,
-});
-const SealingJwk = z.strictObject({
-  kty: z.literal("OKP"),
-  crv: z.literal("X25519"),
-  x: Bytes32,
-  d: Bytes32,
-});
-
-/** Exactly one key of a list is active: it signs, seals or wraps; the others only verify, open and unwrap. */
-function withOneActive<Key extends { readonly active: boolean }>(keys: readonly Key[]): boolean {
-  return keys.filter((key) => key.active).length === 1;
-}
-const ONE_ACTIVE = "must have exactly one active key";
-
-/** What stands in the key file. Private: nothing but this folder reads it. */
-export const KeyFile = z.strictObject({
-  version: z.literal(1),
-  signing: z.array(z.strictObject({ ...Born, kid: z.string().min(1), jwk: SigningJwk }))
-    .refine(withOneActive, ONE_ACTIVE),
-  sealing: z.array(z.strictObject({ ...Born, kid: z.string().min(1), jwk: SealingJwk }))
-    .refine(withOneActive, ONE_ACTIVE),
-  kek: z.array(z.strictObject({ ...Born, id: z.string().min(1).max(60), key: Bytes32 }))
-    .refine(withOneActive, ONE_ACTIVE)
-    .refine((keys) => new Set(keys.map((key) => key.id)).size === keys.length, "repeats an id"),
-  /** The root from which per-device and other keys are derived; it never encrypts by itself. */
-  derivation: z.strictObject({ key: Bytes32 }),
-});
-export type KeyFile = z.infer<typeof KeyFile>;
+export type { KeyFile };
+export { makeKeys };
 
 /** The key file is missing, unreadable, too open, damaged, or not the one of this installation. */
 export class KeyFileError extends Error {
@@ -110,60 +77,21 @@ async function readPrivateFile(path: string): Promise<string | undefined> {
  */
 async function createKeyFile(path: string): Promise<KeyFile> {
   const content = await makeKeys();
-  const draft = `${path}.${crypto.randomUUID()}.new`;
+  let draft: string | undefined;
   try {
     await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeFlushed(draft, `${JSON.stringify(content, undefined, 2)}\n`);
+    draft = await writeDraft(path, content);
     await Deno.link(draft, path);
-    await flush(dirname(path));
+    await flushFolder(path);
     return content;
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) {
       throw new KeyFileError(`Cannot make the key file ${path}`, { cause: error });
     }
   } finally {
-    await Deno.remove(draft).catch(() => {});
+    if (draft !== undefined) await Deno.remove(draft).catch(() => {});
   }
   const other = await readKeyFile(path);
   if (!other) throw new KeyFileError(`Cannot read the key file ${path}: it vanished.`);
   return other;
-}
-
-async function writeFlushed(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
-  await flush(path);
-}
-
-/** A folder is flushed too: else a power cut may take the name of a file whose content is safe. */
-async function flush(path: string): Promise<void> {
-  using file = await Deno.open(path, { read: true });
-  await file.sync();
-}
-
-/** A fresh set of keys. */
-export async function makeKeys(): Promise<KeyFile> {
-  const born = { createdAt: new Date().toISOString(), active: true };
-  const signing = SigningJwk.parse(await makePrivateJwk("Ed25519"));
-  const sealing = SealingJwk.parse(await makePrivateJwk("ECDH-ES"));
-  return {
-    version: 1,
-    signing: [{ ...born, kid: await calculateJwkThumbprint(signing), jwk: signing }],
-    sealing: [{ ...born, kid: await calculateJwkThumbprint(sealing), jwk: sealing }],
-    kek: [{ ...born, id: `kek-${randomBase64Url(6)}`, key: randomBase64Url(32) }],
-    derivation: { key: randomBase64Url(32) },
-  };
-}
-
-async function makePrivateJwk(algorithm: "Ed25519" | "ECDH-ES"): Promise<unknown> {
-  const { privateKey } = await generateKeyPair(algorithm, {
-    crv: algorithm === "ECDH-ES" ? "X25519" : "Ed25519",
-    extractable: true,
-  });
-  const { kty, crv, x, d } = await exportJWK(privateKey);
-  return { kty, crv, x, d };
-}
-
-function randomBase64Url(bytes: number): string {
-  return crypto.getRandomValues(new Uint8Array(bytes))
-    .toBase64({ alphabet: "base64url", omitPadding: true });
 }

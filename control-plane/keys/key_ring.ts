@@ -1,5 +1,7 @@
-import { calculateJwkThumbprint, importJWK } from "jose";
-import { KeyFile, KeyFileError, readExistingKeyFile, readOrCreateKeyFile } from "./key_file.ts";
+import { calculateJwkThumbprint, importJWK, type JWK } from "jose";
+import { KeyFileError, readExistingKeyFile, readOrCreateKeyFile } from "./key_file.ts";
+import type { KeyFile, SealingKey, SigningKey } from "./key_file_schema.ts";
+import { statementsOf } from "./key_statements.ts";
 
 /** The public half of a key of ours, as agents pin it. */
 export interface PublicJwk {
@@ -33,6 +35,10 @@ export interface KeyRing {
   readonly signing: KeyPair;
   /** Every signing key that agents may still meet, the active one first. */
   readonly signingPublicJwks: readonly PublicJwk[];
+  /** Checks what one of those signed; undefined for an unknown or retired one. */
+  readonly signingPublicKey: (kid: string) => CryptoKey | undefined;
+  /** Why agents are to trust these keys (`KeyStatement`), oldest first; `issuer` names the installation. */
+  readonly statements: (issuer: string) => Promise<readonly string[]>;
   /** Agents seal to this one what only the control plane may open. */
   readonly sealing: KeyPair;
   /** Opens what was sealed to an older key; undefined for an unknown id. */
@@ -43,6 +49,8 @@ export interface KeyRing {
   /** 32 bytes for one purpose and context (HKDF-SHA-256); the same ones on every replica and for ever. */
   readonly deriveKey: (purpose: string, context: string) => Promise<Uint8Array<ArrayBuffer>>;
   readonly fingerprints: KeyFingerprints;
+  /** Which version of the key file this is. */
+  readonly generation: number;
 }
 
 /** Loads the key file at `path`, making it at first start (`create`); throws a KeyFileError that says what to do. */
@@ -55,21 +63,24 @@ export async function loadKeyRing(
 
 /** Imports the keys of a key file. */
 export async function openKeyRing(file: KeyFile): Promise<KeyRing> {
-  const signing = activeFirst(await Promise.all(file.signing.map(importPair)));
-  const sealing = activeFirst(await Promise.all(file.sealing.map(importPair)));
+  const signing = activeFirst(await importPairs(file.signing));
+  const sealing = activeFirst(await importPairs(file.sealing));
   const keks = new Map(await Promise.all(file.kek.map(importKek)));
   const derivation = await importRoot(file.derivation.key);
   return {
     signing: signing[0],
     signingPublicJwks: signing.map((pair) => pair.publicJwk),
+    signingPublicKey: (kid) => signing.find((pair) => pair.kid === kid)?.publicKey,
+    statements: onceFor((issuer) => statementsOf(file, { issuer, by: signing[0] })),
     sealing: sealing[0],
     sealingKey: (kid) => sealing.find((pair) => pair.kid === kid),
     currentKekId: activeFirst(file.kek)[0].id,
     kek: (id) => kekOf(keks, id),
     deriveKey: (purpose, context) => derive(derivation, [purpose, context]),
+    generation: file.generation,
     fingerprints: {
-      signing: signing.map((pair) => pair.thumbprint).sort(),
-      sealing: sealing.map((pair) => pair.thumbprint).sort(),
+      signing: file.signing.map((key) => key.kid).sort(),
+      sealing: file.sealing.map((key) => key.kid).sort(),
       kek: Object.fromEntries(
         await Promise.all(
           file.kek.map(async ({ id, key }) => [id, await checkValue(key)] as const),
@@ -80,9 +91,26 @@ export async function openKeyRing(file: KeyFile): Promise<KeyRing> {
   };
 }
 
-type ListedKey = (KeyFile["signing"] | KeyFile["sealing"])[number];
+type ListedKey = SigningKey | SealingKey;
 
-async function importPair({ kid, jwk, active }: ListedKey): Promise<KeyPair & { active: boolean }> {
+/** A retired key has no private half any more: it stands in the file for its public half and its statement. */
+async function importPairs(keys: readonly ListedKey[]) {
+  const pairs = await Promise.all(keys.map(importPair));
+  return pairs.filter((pair) => pair.retiredAt === undefined);
+}
+
+/** Remembers the last answer: the statements are asked for by every agent that starts. */
+function onceFor<Value>(make: (name: string) => Promise<Value>): (name: string) => Promise<Value> {
+  let last: { readonly name: string; readonly value: Promise<Value> } | undefined;
+  return (name) => {
+    if (last?.name !== name) last = { name, value: make(name) };
+    return last.value;
+  };
+}
+
+async function importPair(
+  { kid, jwk, active, retiredAt }: ListedKey,
+): Promise<KeyPair & { readonly active: boolean; readonly retiredAt: string | undefined }> {
   const algorithm = jwk.crv === "Ed25519" ? "Ed25519" : "ECDH-ES";
   const { d: _private, ...open } = jwk;
   const thumbprint = await calculateJwkThumbprint(open);
@@ -93,8 +121,9 @@ async function importPair({ kid, jwk, active }: ListedKey): Promise<KeyPair & { 
   }
   return {
     active,
+    retiredAt,
     kid,
-    privateKey: await importCryptoKey(jwk, algorithm),
+    privateKey: await importCryptoKey(retiredAt === undefined ? jwk : open, algorithm),
     publicKey: await importCryptoKey(open, algorithm),
     publicJwk: { ...open, kid },
     thumbprint,
@@ -102,7 +131,7 @@ async function importPair({ kid, jwk, active }: ListedKey): Promise<KeyPair & { 
 }
 
 async function importCryptoKey(
-  jwk: Readonly<Record<string, string>>,
+  jwk: JWK,
   algorithm: string,
 ): Promise<CryptoKey> {
   const key = await importJWK(jwk, algorithm, { extractable: false });

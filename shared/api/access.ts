@@ -18,6 +18,8 @@ export const PERMISSIONS = {
   "jobs:write": "Start, cancel and repeat jobs",
   "sites:read": "See sites and their settings",
   "sites:write": "Create, change and delete sites",
+  "tasks:read": "See long work of the control plane and its progress",
+  "tasks:write": "Cancel long work of the control plane",
   "tenants:read": "See tenants",
   "tenants:write": "Create, change and delete tenants",
   "users:read": "See users",

@@ -89,6 +89,8 @@ export const openAgentSession = endpoint({
     heartbeatSeconds: z.number(),
     siteIds: z.array(SiteId),
     incarnation: z.int(),
+    /** As in `jwks`: another number than the last time means that there is something to read there. */
+    keyGeneration: z.int().min(0).default(0),
   }),
 });
 
@@ -188,6 +190,16 @@ export const readSigningKeys = endpoint({
   method: "GET",
   path: "/agent/v1/jwks",
   access: "public",
-  summary: "The control plane's public signing keys",
-  reply: z.object({ keys: z.array(ControlPlaneJwk) }),
+  summary: "The control plane's public signing keys, and why to trust them",
+  description:
+    "Nothing here is to be believed for who sends it: an agent takes a key only by a chain of statements that " +
+    "begins at one it trusts already.",
+  reply: z.object({
+    /** Leases are signed with the first; the others were, or will be. */
+    keys: z.array(ControlPlaneJwk),
+    /** Compact JWS each, oldest first, see `KeyStatement`; never shortened, so that who was away for months finds the way. */
+    statements: z.array(z.string().max(4_000)).max(2_000).default([]),
+    /** Rises with every change of the keys. */
+    generation: z.int().min(0).default(0),
+  }),
 });

@@ -12,6 +12,7 @@ import * as jobs from "./jobs.ts";
 import * as sessions from "./sessions.ts";
 import * as setup from "./setup.ts";
 import * as sites from "./sites.ts";
+import * as tasks from "./tasks.ts";
 import * as tenants from "./tenants.ts";
 import * as users from "./users.ts";
 
@@ -29,6 +30,7 @@ const NOUNS = {
   sessions,
   setup,
   sites,
+  tasks,
   tenants,
   users,
 } as const;

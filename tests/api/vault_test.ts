@@ -58,7 +58,7 @@ Deno.test("sealSecrets() leaves none of the secrets, and none of the keys, in an
   const keys = [
     file.derivation.key,
     ...file.kek.map(({ key }) => key),
-    ...[...file.signing, ...file.sealing].map(({ jwk }) => jwk.d),
+    ...[...file.signing, ...file.sealing].flatMap(({ jwk }) => jwk.d ?? []),
   ];
   const forms = [...Object.values(SECRETS), ...keys].flatMap((secret) => [
     secret,
