@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { drainAgent } from "@rookery/shared/api/agent_protocol.ts";
 import type { BootId, ClaimId } from "@rookery/shared/ids.ts";
 import type { ProblemError } from "@rookery/shared/problem.ts";
@@ -11,10 +12,13 @@ import { runLeaseLoop } from "./lease_loop.ts";
 import { compilePolicy } from "./local_policy.ts";
 import { errorText, type Log } from "./log.ts";
 import { tellReturn } from "./reachability.ts";
+import { runReplay } from "./replay.ts";
 import type { LeaseWork } from "./run_lease.ts";
 import { RunningLeases } from "./running_leases.ts";
 import { SeenEpochs } from "./seen_epochs.ts";
 import type { AgentSettings } from "./settings.ts";
+import { Spool } from "./spool.ts";
+import { diskFiles, type SpoolFiles } from "./spool_files.ts";
 import type { AgentIdentity, StateFolder } from "./state_folder.ts";
 import { TrustRoot } from "./trust_root.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
@@ -29,6 +33,7 @@ export interface AgentOptions {
   readonly log: Log;
   readonly send?: Send;
   readonly clock?: Clock;
+  readonly spoolFiles?: SpoolFiles;
 }
 
 /**
@@ -71,6 +76,9 @@ interface Boot {
   readonly options: AgentOptions;
   readonly signKey: CryptoKey;
   readonly sealKey: CryptoKey;
+  readonly spool: Spool;
+  /** Kicked when the control plane answers again. */
+  readonly back: HeartbeatKick;
 }
 
 async function endBoot({ controlPlane, trust }: Boot): Promise<void> {
@@ -85,7 +93,11 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
   const bootId = crypto.randomUUID() as BootId;
   const signKey = await privateKey(identity.signKey, "Ed25519");
   const { d: _, ...publicJwk } = identity.signKey;
-  const send = tellReturn(options.send ?? makeSend(), () => log("info", "control_plane_back"));
+  const back = new HeartbeatKick();
+  const send = tellReturn(options.send ?? makeSend(), () => {
+    log("info", "control_plane_back");
+    back.kick();
+  });
   const trust = await TrustRoot.open({ identity, state, send, clock, log });
   const controlPlane = new ControlPlane({
     base: identity.controlPlaneUrl,
@@ -100,7 +112,22 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
     },
   });
   const sealKey = await privateKey(identity.sealKey, "ECDH-ES");
-  return { bootId, controlPlane, trust, fence, clock, options, signKey, sealKey };
+  const spool = await openSpool(options, trust);
+  const keys = { signKey, sealKey };
+  return { bootId, controlPlane, trust, fence, clock, options, ...keys, spool, back };
+}
+
+function openSpool(
+  { state, settings, log, spoolFiles }: AgentOptions,
+  trust: TrustRoot,
+): Promise<Spool> {
+  return Spool.open({
+    folder: join(state.path, "spool"),
+    limits: settings.spool,
+    files: spoolFiles ?? diskFiles,
+    log,
+    sealingKey: () => trust.sealingKey,
+  });
 }
 
 interface Signals {
@@ -112,7 +139,8 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
   const { options: { log, settings, identity } } = boot;
   if (!await openFirstSession(boot, signals)) return;
   log("info", "agent_started", { agent: identity.agentId, boot: boot.bootId });
-  const leases = new RunningLeases();
+  const { spool } = boot;
+  const leases = new RunningLeases({ alsoHeld: () => spool.ownLeaseIds() });
   const dismissed = dismissalOf(leases);
   const kick = new HeartbeatKick();
   const beating = new AbortController();
@@ -123,11 +151,18 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
     signal: AbortSignal.any([beating.signal, signals.stop]),
   };
   const pulse = Promise.all([runHeartbeat(heartbeat, kick), guardFence(heartbeat)]);
+  const ending = AbortSignal.any([delivering.signal, signals.stop]);
+  const replay = runReplay({
+    ...shared,
+    kick: boot.back,
+    stopSignal: ending,
+    signal: AbortSignal.any([ending, dismissed.signal]),
+  });
   await runLeaseLoop({
     ...shared,
     capacity: settings.capacity,
     kick,
-    work: leaseWork(boot, AbortSignal.any([delivering.signal, signals.stop])),
+    work: leaseWork(boot, ending),
     expectation: expectationOf(boot),
     signal: AbortSignal.any([signals.drain, signals.stop, dismissed.signal]),
   });
@@ -136,7 +171,7 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
   await finishRunning(boot, { leases, delivering, stop: signals.stop });
   // Last, so that what was still running kept its lease to the end.
   beating.abort();
-  await pulse;
+  await Promise.all([pulse, replay]);
   log("info", "agent_stopped", { agent: identity.agentId });
   dismissed.signal.throwIfAborted();
 }

@@ -1,4 +1,4 @@
-import { call } from "@rookery/shared/client.ts";
+import { call, type CallOptions } from "@rookery/shared/client.ts";
 import { openAgentSession, PROTOCOL_VERSION } from "@rookery/shared/api/agent_protocol.ts";
 import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { BootId, SiteId } from "@rookery/shared/ids.ts";
@@ -127,7 +127,7 @@ export class ControlPlane {
   async call<E extends AnyEndpoint>(
     endpoint: E,
     input: CallInput<E>,
-    options: { signal: AbortSignal },
+    options: CallOptions & { signal: AbortSignal },
   ): Promise<CallReply<E>> {
     const { accessToken } = await this.session(options);
     try {
@@ -185,14 +185,14 @@ export class ControlPlane {
     accessToken: string,
     endpoint: E,
     input: CallInput<E>,
-    { signal }: { signal: AbortSignal },
+    options: CallOptions,
   ): Promise<CallReply<E>> {
     return call(
       (request) => this.#sender.send(request, accessToken),
       this.#base,
       endpoint,
       input,
-      { signal },
+      options,
     );
   }
 }

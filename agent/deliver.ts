@@ -1,20 +1,20 @@
-import { hasBlob, putBlob, reportResult } from "@rookery/shared/api/agent_protocol.ts";
-import type { LeaseId, Sha256 } from "@rookery/shared/ids.ts";
-import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
+import type { LeaseId } from "@rookery/shared/ids.ts";
 import { type Clock, jitteredMs } from "./clock.ts";
-import type { ControlPlane } from "./control_plane.ts";
+import { type ControlPlane, isDismissal } from "./control_plane.ts";
 import type { Upload } from "./jobs/mod.ts";
 import { errorText, type Log } from "./log.ts";
+import { clearParcel } from "./parcel.ts";
+import { fateOf, sendParcel } from "./send_parcel.ts";
+import type { Spool } from "./spool.ts";
+import type { SpoolEntry } from "./spool_entry.ts";
 
 const RETRY = { baseMs: 1_000, capMs: 30_000 };
-const REQUEST_TIMEOUT_MS = 60_000;
-/** The slowest line that the control plane has patience with. */
-const MIN_BYTES_PER_SECOND = 2_048;
-/** A result is kept in memory and tried for this long; it is welcome late while nobody else ran the job. */
-const GIVE_UP_MS = 3_600_000;
+/** So often a result is told from memory; then it is one of those that wait in the spool. */
+const DIRECT_TRIES = 3;
 
 export interface Deliverer {
   readonly controlPlane: ControlPlane;
+  readonly spool: Spool;
   readonly clock: Clock;
   readonly log: Log;
   /** Aborted when the agent must end at once. */
@@ -27,69 +27,66 @@ export interface Delivery {
   readonly uploads: readonly Upload[];
 }
 
-/** Uploads what the control plane does not have, then reports; tries again until it is answered. */
+/**
+ * Keeps a finished result in the spool, then tells it from memory. When that does not succeed soon, the spool has it, and
+ * `runReplay` goes on. A result that the spool could not take stays here until it is told or kept.
+ */
 export async function deliver(delivery: Delivery, by: Deliverer): Promise<void> {
-  const startedAt = by.clock.now();
-  for (let tries = 0; !by.stopSignal.aborted; tries++) {
+  const { leaseId } = delivery;
+  const parcel = clearParcel(delivery);
+  let entry = await keep(delivery, by);
+  for (let tries = 1; !by.stopSignal.aborted; tries++) {
     try {
-      return await deliverOnce(delivery, by);
+      await sendParcel(parcel, by);
+      return await finish(entry, by, { refused: false });
     } catch (error) {
-      const final = isFinal(error) || by.clock.now() - startedAt > GIVE_UP_MS;
-      by.log(final ? "error" : "warn", final ? "result_refused" : "result_delayed", {
-        lease: delivery.leaseId,
-        reason: errorText(error),
-      });
-      if (final) return;
+      if (isDismissal(error)) break;
+      const fate = fateOf(error);
+      logFailure(error, { leaseId, fate, log: by.log });
+      if (fate !== "again") return await finish(entry, by, { refused: fate === "refused" });
+      entry ??= await keep(delivery, by);
+      if (entry && tries >= DIRECT_TRIES) break;
       await by.clock.sleep(200 + jitteredMs(tries, RETRY), { signal: by.stopSignal });
     }
   }
-  by.log("error", "result_dropped", { lease: delivery.leaseId });
+  if (!entry) return by.log("error", "result_dropped", { lease: leaseId });
+  by.log("info", "result_spooled", { lease: leaseId });
+  by.spool.handOver(entry);
 }
 
-async function deliverOnce({ leaseId, result, uploads }: Delivery, by: Deliverer): Promise<void> {
-  const within = (bytes: number) => {
-    const ms = REQUEST_TIMEOUT_MS + bytes / MIN_BYTES_PER_SECOND * 1_000;
-    return AbortSignal.any([by.stopSignal, AbortSignal.timeout(ms)]);
-  };
-  for (const { sha256, bytes } of uploads) {
-    const params = { leaseId, sha256: sha256 as Sha256 };
-    if (await alreadyThere(params, by, within(0))) continue;
-    await by.controlPlane.call(putBlob, { params, body: bytes }, { signal: within(bytes.length) });
-  }
-  const reply = await by.controlPlane.call(
-    reportResult,
-    { params: { leaseId }, body: { result } },
-    { signal: within(result.length) },
-  );
-  by.log("info", "result_delivered", { lease: leaseId, ...reply });
-}
-
-async function alreadyThere(
-  params: { leaseId: LeaseId; sha256: Sha256 },
-  by: Deliverer,
-  signal: AbortSignal,
-): Promise<boolean> {
+async function keep(delivery: Delivery, by: Deliverer): Promise<SpoolEntry | undefined> {
   try {
-    await by.controlPlane.call(hasBlob, { params }, { signal });
-    return true;
+    return await by.spool.put(delivery);
   } catch (error) {
-    // A HEAD reply has no body to tell problems apart by: its status is all there is.
-    if (error instanceof ProblemError && error.type === "not-found") return false;
-    throw error;
+    const reason = errorText(error);
+    by.log("error", "spool_failed", { lease: delivery.leaseId, reason });
+    return undefined;
   }
 }
 
-/** Answers that no repetition changes. A proven backup is not thrown away for any other. */
-const FINAL: readonly ProblemType[] = [
-  "agent-locked",
-  "agent-revoked",
-  "agent-too-old",
-  "lease-superseded",
-  "lease-unknown",
-  "too-large",
-  "validation",
-];
+/** Takes an entry out of the spool: it has its final answer. */
+export async function finish(
+  entry: SpoolEntry | undefined,
+  { spool, log }: Pick<Deliverer, "spool" | "log">,
+  { refused }: { refused: boolean },
+): Promise<void> {
+  if (!entry) return;
+  try {
+    await (refused ? spool.setAside(entry) : spool.remove(entry));
+  } catch (error) {
+    // It is told again after a restart and gets the same answer.
+    log("warn", "spool_failed", { lease: entry.leaseId, reason: errorText(error) });
+  }
+  await spool.check();
+}
 
-function isFinal(error: unknown): boolean {
-  return error instanceof ProblemError && FINAL.includes(error.type);
+/** One line for a result that was not taken, and what becomes of it. */
+export function logFailure(
+  error: unknown,
+  { leaseId, fate, log }: { leaseId: LeaseId; fate: ReturnType<typeof fateOf>; log: Log },
+): void {
+  const [level, event] = fate === "again"
+    ? ["warn", "result_delayed"] as const
+    : ["error", "result_refused"] as const;
+  log(level, event, { lease: leaseId, reason: errorText(error) });
 }

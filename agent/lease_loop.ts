@@ -9,6 +9,7 @@ import type { HeartbeatKick } from "./heartbeat.ts";
 import { errorText, type Log } from "./log.ts";
 import { type LeaseWork, runLease } from "./run_lease.ts";
 import type { RunningLeases } from "./running_leases.ts";
+import type { Spool } from "./spool.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
 
 const WAIT_SECONDS = 50;
@@ -20,6 +21,8 @@ const RETRY_AFTER_SECONDS = { min: 0, max: 300 };
 const MIN_CLAIM_MS = 1_000;
 /** How often a fenced agent looks whether a heartbeat was answered. */
 const FENCED_MS = 200;
+/** How often an agent without room for results looks whether there is some. */
+const FULL_MS = 1_000;
 
 export interface LeaseLoopOptions {
   readonly controlPlane: ControlPlane;
@@ -34,13 +37,15 @@ export interface LeaseLoopOptions {
   readonly expectation: (claimId: ClaimId) => Promise<LeaseExpectation>;
   /** Told when the control plane sent this agent away, which ends the loop. */
   readonly onDismissal: (problem: ProblemError) => void;
+  /** Where results are kept: while it has no room, nothing is claimed. */
+  readonly spool: Pick<Spool, "check" | "filling">;
   /** Aborted when no more is to be claimed. */
   readonly signal: AbortSignal;
 }
 
 /** Claims and starts work while there is room, until `signal`. A claim whose reply was lost is repeated. */
 export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
-  const { leases, capacity, fence, clock, log, signal } = options;
+  const { leases, capacity, fence, spool, clock, log, signal } = options;
   const stopped = aborted(signal);
   let claimId = newClaimId();
   let failures = 0;
@@ -54,6 +59,10 @@ export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
       await clock.sleep(FENCED_MS, { signal });
       continue;
     }
+    if (!await spool.check()) {
+      await clock.sleep(FULL_MS, { signal });
+      continue;
+    }
     const startedAt = clock.now();
     try {
       const started = await claimAndStart(options, claimId);
@@ -64,6 +73,7 @@ export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
     } catch (error) {
       if (signal.aborted) return;
       if (isDismissal(error)) return options.onDismissal(error);
+      if (spool.filling.aborted) continue;
       log("warn", "claim_failed", { reason: errorText(error), failures: ++failures });
       const wait = retryAfterMs(error) ?? 100;
       await clock.sleep(wait + jitteredMs(failures, RETRY), { signal });
@@ -74,7 +84,8 @@ export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
 /** Returns how many leases were started. What cannot be started goes back by itself. */
 async function claimAndStart(options: LeaseLoopOptions, claimId: ClaimId): Promise<number> {
   const { controlPlane, bootId, capacity, leases, fence } = options;
-  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+  const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  const signal = AbortSignal.any([options.signal, options.spool.filling, timeout]);
   const reply = await controlPlane.call(claimLeases, {
     body: { claimId, bootId, wanted: capacity - leases.size, waitSeconds: WAIT_SECONDS },
   }, { signal });

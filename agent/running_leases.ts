@@ -8,6 +8,9 @@ import { DeviceError } from "./ssh/ssh_failure.ts";
  */
 type Phase = "session" | "reporting";
 
+/** As many as a heartbeat may name. */
+const MAX_NAMED = 256;
+
 interface RunningLease {
   readonly controller: AbortController;
   readonly confirmation: PromiseWithResolvers<void>;
@@ -28,14 +31,21 @@ export interface HeldLease {
 /** The leases this agent works on, and the ways to stop them. */
 export class RunningLeases {
   readonly #running = new Map<LeaseId, RunningLease>();
+  readonly #alsoHeld: () => readonly LeaseId[];
   #changed = Promise.withResolvers<void>();
+
+  /** `alsoHeld`: leases that are worked on elsewhere, their results being on their way. */
+  constructor({ alsoHeld = () => [] }: { alsoHeld?: () => readonly LeaseId[] } = {}) {
+    this.#alsoHeld = alsoHeld;
+  }
 
   get size(): number {
     return this.#running.size;
   }
 
+  /** Every lease that this agent has not done with, as heartbeats name them. */
   ids(): LeaseId[] {
-    return [...this.#running.keys()];
+    return [...new Set([...this.#running.keys(), ...this.#alsoHeld()])].slice(0, MAX_NAMED);
   }
 
   /**

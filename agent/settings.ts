@@ -4,6 +4,11 @@ import { LocalPolicy } from "./local_policy.ts";
 import { ProxySettings } from "./network_settings.ts";
 import { sayObject } from "./say_settings.ts";
 
+const SPOOL_SHAPE = {
+  maxMegabytes: wholeNumber(1, 1_000_000).default(256),
+  maxEntries: wholeNumber(1, 1_000_000).default(10_000),
+};
+
 const SHAPE = {
   /** Device sessions at the same time. */
   capacity: wholeNumber(1, 256).default(32),
@@ -14,6 +19,10 @@ const SHAPE = {
   proxy: ProxySettings.optional(),
   /** Certificates of a private CA (PEM), trusted beside the ones that Deno brings. */
   caFile: z.string("must be the name of a file").min(1, "must be the name of a file").optional(),
+  /** What may wait on disk for a control plane that is away; when it is full, no more work is taken. */
+  spool: z.strictObject(SPOOL_SHAPE, {
+    error: (issue) => sayObject(issue, Object.keys(SPOOL_SHAPE)),
+  }).prefault({}),
 };
 
 /** The agent's settings file, `settings.json` in its state folder; all of it is optional. */

@@ -12,8 +12,10 @@ async function read(text: string | undefined) {
   }
 }
 
+const spool = { maxMegabytes: 256, maxEntries: 10_000 };
+
 Deno.test("readSettings() gives the defaults where nothing is set", async () => {
-  const defaults = { capacity: 32, drainSeconds: 120, policy: {} };
+  const defaults = { capacity: 32, drainSeconds: 120, policy: {}, spool };
   assert.deepEqual(await read(undefined), defaults);
   assert.deepEqual(await read("{}"), defaults);
   assert.deepEqual(await read('{"policy": {"networks": ["10.0.0.0/8", "2001:db8::/32"]}}'), {
@@ -54,7 +56,7 @@ const WRONG: readonly (readonly [text: string, sentence: string])[] = [
   ],
   [
     '{"capazity": 1}',
-    'the file does not know "capazity": there are capacity, drainSeconds, policy, proxy and caFile.',
+    'the file does not know "capazity": there are capacity, drainSeconds, policy, proxy, caFile and spool.',
   ],
   ['{"policy": {"hosts": []}}', 'policy does not know "hosts": there are networks and ports.'],
   [

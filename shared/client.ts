@@ -12,6 +12,8 @@ export type Send = (request: Request) => Response | Promise<Response>;
 export interface CallOptions {
   readonly signal?: AbortSignal;
   readonly headers?: HeadersInit;
+  /** Shown the header fields of the reply, also of a refusal, before its body is read. */
+  readonly onHeaders?: (headers: Headers) => void;
 }
 
 /** The reply is not one that the control plane gives: a proxy's page, another version, another program. */
@@ -45,6 +47,7 @@ export async function call<E extends AnyEndpoint>(
   options: CallOptions = {},
 ): Promise<CallReply<E>> {
   const response = await send(requestFor(base, endpoint, input as LooseInput, options));
+  options.onHeaders?.(response.headers);
   if (response.status !== endpoint.status) throw await refusalOf(endpoint, response);
   // Parsed by the very schema that CallReply is computed from.
   return await readReply(endpoint, response) as CallReply<E>;
@@ -77,7 +80,7 @@ function bodyFor(
   headers: Headers,
 ): BodyInit | undefined {
   if (endpoint.bodyAs === "bytes") {
-    headers.set("content-type", "application/octet-stream");
+    if (!headers.has("content-type")) headers.set("content-type", endpoint.bodyTypes[0]);
     return body as BodyInit;
   }
   if (!endpoint.body) return undefined;

@@ -8,7 +8,7 @@ import type { Access } from "./api/access.ts";
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
 /** 204 has no body; 201 made something; 202 accepted work that goes on. */
 export type Status = 200 | 201 | 202 | 204;
-/** `json` is parsed by the schema; `bytes` is an unparsed stream of `application/octet-stream`. */
+/** `json` is parsed by the schema; `bytes` is an unparsed stream of one of the endpoint's `bodyTypes`. */
 export type BodyAs = "json" | "bytes";
 /** `json` is parsed by the schema; `text` is UTF-8; `bytes` is a stream; `nothing` has no body. */
 export type ReplyAs = "json" | "text" | "bytes" | "nothing";
@@ -43,6 +43,8 @@ export interface Endpoint<
   readonly body: Body;
   readonly reply: Reply;
   readonly bodyAs: B;
+  /** The media types that a body of bytes may have; the first is what callers send that name no other. */
+  readonly bodyTypes: readonly [string, ...string[]];
   readonly replyAs: R;
   readonly status: Status;
   /** Largest request body. JSON bodies beyond it are refused before they are parsed. */
@@ -65,6 +67,7 @@ interface Written<M, P, A, Query, Body, Reply, B, R> {
   readonly body?: Body;
   readonly reply?: Reply;
   readonly bodyAs?: B;
+  readonly bodyTypes?: readonly [string, ...string[]];
   readonly replyAs?: R;
   readonly status?: Status;
   readonly maxBodyBytes?: number;
@@ -99,6 +102,7 @@ export function endpoint<
     body: undefined,
     reply: undefined,
     bodyAs: "json",
+    bodyTypes: ["application/octet-stream"],
     status: replyAs === "nothing" && written.method !== "HEAD" ? 204 : 200,
     maxBodyBytes: DEFAULT_BODY_BYTES,
     ...written,

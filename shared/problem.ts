@@ -68,6 +68,11 @@ export const PROBLEMS = {
     "Unsupported media type",
     "Send the content type that /api/docs names.",
   ],
+  "upload-offset": [
+    409,
+    "Upload incomplete",
+    "Ask by HEAD how much of the upload is there, and send what is missing.",
+  ],
   "validation": [422, "Invalid input", "Correct the fields named in errors."],
 } as const satisfies Record<string, readonly [status: number, title: string, remedy: string]>;
 

@@ -3,8 +3,8 @@ import type { Sha256 } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 
 export interface ReceiveOptions {
-  /** What the whole body must hash to. */
-  readonly sha256: Sha256;
+  /** What the whole body must hash to; absent when only what it stands for has a digest. */
+  readonly sha256?: Sha256;
   readonly maxBytes: number;
   readonly signal: AbortSignal;
   /** A sender below this rate is cut off, counted after `graceSeconds`. Default 2,048. */
@@ -44,10 +44,10 @@ export async function receiveBody(
   } finally {
     reader.releaseLock();
   }
-  if (hash.digest("hex") !== options.sha256) {
+  if (options.sha256 !== undefined && hash.digest("hex") !== options.sha256) {
     throw new ProblemError("malformed", "The bytes do not have the digest in the address.");
   }
-  return join(chunks, received);
+  return joinBytes(chunks, received);
 }
 
 function allowedMs(
@@ -80,7 +80,11 @@ async function readBefore(
   }
 }
 
-function join(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
+/** Puts pieces of so many bytes together. */
+export function joinBytes(
+  chunks: readonly Uint8Array[],
+  length: number,
+): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {

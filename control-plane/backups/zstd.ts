@@ -1,4 +1,5 @@
 import * as zlib from "node:zlib";
+import { ProblemError } from "@rookery/shared/problem.ts";
 
 /**
  * What Node's zlib gained with version 22 and this runtime has. Declared here because the types of ssh2 bring
@@ -21,4 +22,16 @@ export function compress(bytes: Uint8Array, level: number): Uint8Array<ArrayBuff
 /** Decompresses to at most `maxBytes`; throws a RangeError beyond that. */
 export function decompress(bytes: Uint8Array, maxBytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(zstd.zstdDecompressSync(bytes, { maxOutputLength: maxBytes }));
+}
+
+/** Decompresses what a sender says is zstd; a ProblemError when it is none, or becomes more than `maxBytes`. */
+export function decompressed(bytes: Uint8Array, maxBytes: number): Uint8Array<ArrayBuffer> {
+  try {
+    return decompress(bytes, Math.max(1, maxBytes));
+  } catch (cause) {
+    if (cause instanceof RangeError) {
+      throw new ProblemError("too-large", `The limit is ${maxBytes} bytes.`, { cause });
+    }
+    throw new ProblemError("malformed", "The bytes are no zstd, or were cut.", { cause });
+  }
 }

@@ -51,9 +51,8 @@ function securityOf({ access }: AnyEndpoint): Record<string, string[]>[] {
 
 function bodyOf(endpoint: AnyEndpoint) {
   if (endpoint.bodyAs === "bytes") {
-    return {
-      body: { required: true, content: { "application/octet-stream": { schema: Bytes } } },
-    };
+    const content = Object.fromEntries(endpoint.bodyTypes.map((type) => [type, { schema: Bytes }]));
+    return { body: { required: true, content } };
   }
   // Without `required` a request without a content type would not be checked at all.
   return endpoint.body

@@ -95,8 +95,9 @@ function refuseTooLarge(): never {
 function checkContentType(endpoint: AnyEndpoint, context: AppContext): void {
   if (endpoint.bodyAs !== "bytes") return;
   const type = context.req.header("content-type")?.split(";")[0]?.trim().toLowerCase();
-  if (type !== "application/octet-stream") {
-    throw new ProblemError("unsupported-media-type", "Send application/octet-stream.");
+  if (type === undefined || !endpoint.bodyTypes.includes(type)) {
+    const types = endpoint.bodyTypes.join(" or ");
+    throw new ProblemError("unsupported-media-type", `Send ${types}.`);
   }
 }
 

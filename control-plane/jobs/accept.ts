@@ -103,9 +103,9 @@ async function takeLate(tx: Transaction<Database>, attempt: Attempt): Promise<Ta
 
 /**
  * A statement of its own, so that it sees what was committed while the ones above waited for a lock. An
- * envelope that was answered gets that answer for ever.
+ * envelope that was answered gets that answer for ever; another one is superseded, which changes no job.
  */
-async function answerAgain(
+export async function answerAgain(
   tx: Transaction<Database>,
   attempt: Attempt,
   result: { verdict: Verdict; envelope: Envelope },

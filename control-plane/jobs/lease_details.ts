@@ -74,12 +74,16 @@ function credentialOf(row: Record<string, unknown>) {
   return { id, version, username, kekId, wrappedKey, nonce, ciphertext };
 }
 
-/** The site of a lease and who may speak under it: its holder, or the last one after it was lost. */
+/**
+ * The site of a lease and who may speak under it: its holder, or the last one after it was lost. Undefined too when the
+ * device is gone, with all that is known of it: what an agent kept of it has nowhere to go.
+ */
 export async function findGrant(
   db: Kysely<Database>,
   held: { agentId: AgentId; leaseId: LeaseId },
 ) {
-  return await db.selectFrom("grants").selectAll()
+  return await db.selectFrom("grants").selectAll("grants")
+    .innerJoin("devices", "devices.id", "grants.deviceId")
     .where("leaseId", "=", held.leaseId).where("agentId", "=", held.agentId)
     .executeTakeFirst();
 }

@@ -7,6 +7,7 @@ import {
   reportResult,
   sendHeartbeat,
 } from "@rookery/shared/api/agent_protocol.ts";
+import { BLOB_CODINGS } from "@rookery/shared/api/blob_upload.ts";
 import type { AgentId, LeaseId } from "@rookery/shared/ids.ts";
 import { failureSentence } from "@rookery/shared/jobs/failure.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
@@ -14,7 +15,7 @@ import { heartbeatSeconds } from "../agents/open_session.ts";
 import type { AgentServices } from "../agents/services.ts";
 import { findAgent, siteIdsOf } from "../agents/store.ts";
 import * as blobs from "../backups/blob_store.ts";
-import { receiveBody } from "../backups/receive_body.ts";
+import { readUploadHeaders, receiveUpload } from "../backups/receive_upload.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
@@ -26,6 +27,7 @@ import { recordHeartbeat } from "./heartbeat.ts";
 import { findGrant } from "./lease_details.ts";
 import { readResult } from "./read_result.ts";
 import { releaseLease } from "./reap.ts";
+import { openSealedResult } from "./sealed_report.ts";
 import { settleImpossible, settleResult } from "./settle_result.ts";
 import { waitForLeases } from "./wait_for_leases.ts";
 
@@ -60,33 +62,38 @@ export function mountLeases(app: App, services: AgentServices): void {
     };
   });
 
-  route(app, hasBlob, async ({ params: { leaseId, sha256 } }, { caller }) => {
+  route(app, hasBlob, async ({ params: { leaseId, sha256 } }, { caller, setHeader }) => {
+    setHeader("Accept-Encoding", BLOB_CODINGS.join(", "));
     const { deviceId } = await grantOf(db, caller, leaseId);
     const there = await blobs.deviceHasDigest(db, { deviceId, sha256 }) ||
       await blobs.leaseHasDigest(db, { leaseId, sha256 });
     if (!there) throw new ProblemError("not-found", "The bytes are not there yet.");
   });
 
-  route(app, putBlob, async ({ params: { leaseId, sha256 }, body }, { caller, signal }) => {
-    const { siteId, deviceId } = await grantOf(db, caller, leaseId);
-    const maxBytes = await blobs.roomUnderLease(db, { leaseId, deviceId });
-    const bytes = await receiveBody(body, { sha256, maxBytes, signal });
-    await blobs.putBlob(db, { keyRing, siteId, leaseId, sha256, bytes });
-  });
+  route(
+    app,
+    putBlob,
+    async ({ params: { leaseId, sha256 }, body }, { caller, request, signal }) => {
+      const { siteId, deviceId } = await grantOf(db, caller, leaseId);
+      const headers = readUploadHeaders(request.headers);
+      const name = { siteId, deviceId, leaseId, sha256 };
+      await receiveUpload({ db, keyRing }, { ...name, headers, body, signal });
+    },
+  );
 
   route(app, reportResult, async ({ params: { leaseId }, body }, { caller }) => {
     const grant = await grantOf(db, caller, leaseId);
     const agent = await findAgent(db, caller.agentId);
-    const claims = await readResult(body.result, {
+    const token = "sealed" in body
+      ? await openSealedResult(keyRing, { jwe: body.sealed, leaseId })
+      : body.result;
+    const claims = await readResult(token, {
       agentId: caller.agentId,
       leaseId,
       issuer: services.issuer,
       signJwk: agent?.signJwk,
     });
-    const { answer, duplicate } = await settleResult(services, grant, {
-      claims,
-      token: body.result,
-    });
+    const { answer, duplicate } = await settleResult(services, grant, { claims, token });
     if (answer === "superseded") {
       throw new ProblemError("lease-superseded", "The job was given to a newer lease, or ended.");
     }

@@ -12,7 +12,13 @@ import type { Kysely } from "kysely";
 import type { Database, GrantsTable } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { noteAcceptedKey, noteRefusedKey } from "../host_keys/note_host_key.ts";
-import { type Acceptance, acceptResult, type Envelope, type Verdict } from "./accept.ts";
+import {
+  type Acceptance,
+  acceptResult,
+  answerAgain,
+  type Envelope,
+  type Verdict,
+} from "./accept.ts";
 
 type Grant = Selectable<GrantsTable>;
 
@@ -38,15 +44,15 @@ export async function settleResult(
 ): Promise<Acceptance> {
   const { claims } = result;
   compareWithGrant(claims, grant);
-  // Of another life of the installation: its epochs mean nothing here.
-  if (claims.incarnation !== by.incarnation) return { answer: "superseded", duplicate: false };
   const judged = await judge(by, grant, claims);
   const envelope = { sha256: await sha256(result.token), durationMs: claims.durationMs };
   return await inTransaction(by.db, async (tx) => {
     if (!await lockActiveAgent(tx, grant.agentId)) {
       throw new ProblemError("agent-revoked", "This agent was revoked.");
     }
-    return await settle(tx, { by, grant, claims, judged, envelope });
+    const end = { by, grant, claims, judged, envelope };
+    // Of another life of the installation: its epochs mean nothing here.
+    return await (claims.incarnation === by.incarnation ? settle(tx, end) : fileOnly(tx, end));
   });
 }
 
@@ -108,8 +114,11 @@ async function settle(
     await fileContent(tx, { by, grant, judged, envelope, acceptance });
     return acceptance;
   }
-  if (settled.outcome === "cancelled") return acceptance;
-  const attempt: BackupAttempt = { ...grant, durationMs: envelope.durationMs, late: settled.late };
+  if (settled.outcome === "cancelled") {
+    await fileContent(tx, { by, grant, judged, envelope, acceptance });
+    return acceptance;
+  }
+  const attempt = attemptOf(grant, envelope, { late: settled.late });
   if (judged.examined) {
     await recordBackup(tx, { ...by, attempt, examined: judged.examined });
     await noteAcceptedKey(tx, { ...grant, hostKey: judged.examined.outcome.hostKey });
@@ -121,7 +130,21 @@ async function settle(
   return acceptance;
 }
 
-/** A superseded result settles nothing, but what it read is a true picture of the device: it is filed. */
+/** Settles nothing and files the content, once. */
+async function fileOnly(
+  tx: Transaction<Database>,
+  end: { by: Settlement; grant: Grant; judged: Judged; envelope: Envelope },
+): Promise<Acceptance> {
+  const { verdict } = end.judged;
+  const acceptance = await answerAgain(tx, end.grant, { verdict, envelope: end.envelope });
+  await fileContent(tx, { ...end, acceptance });
+  return acceptance;
+}
+
+/**
+ * A superseded result settles nothing, and a cancelled job wants none, but what was read is a true picture of the device
+ * at that time: it is filed under it.
+ */
 async function fileContent(
   tx: Transaction<Database>,
   { by, grant, judged, envelope, acceptance }: {
@@ -132,8 +155,17 @@ async function fileContent(
     acceptance: Acceptance;
   },
 ): Promise<void> {
-  if (acceptance.duplicate || acceptance.answer !== "superseded" || !judged.examined) return;
-  const { durationMs } = envelope;
-  const attempt: BackupAttempt = { ...grant, durationMs, late: true, superseded: true };
+  if (acceptance.duplicate || !judged.examined) return;
+  const attempt = { ...attemptOf(grant, envelope, { late: true }), superseded: true };
   await recordBackup(tx, { ...by, attempt, examined: judged.examined });
+}
+
+/**
+ * A result that waited, in a spool or on its way, tells of the time when the device was read: when the lease was granted,
+ * by the clock of the database, and as long after it as the agent took, by its own. No two clocks are compared.
+ */
+function attemptOf(grant: Grant, { durationMs }: Envelope, { late }: { late: boolean }) {
+  const attempt: BackupAttempt = { ...grant, durationMs, late };
+  if (!late) return attempt;
+  return { ...attempt, capturedAt: grant.grantedAt.add({ milliseconds: durationMs }) };
 }

@@ -5,12 +5,15 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
 import { AgentId, BootId, ClaimId, LeaseId, MAX_INTEGER, Sha256, SiteId } from "../ids.ts";
+import { BLOB_TYPES } from "./blob_upload.ts";
 import { text } from "./page.ts";
 
 /** Raised when agents of an older protocol can no longer be served. */
 export const PROTOCOL_VERSION = 1;
 /** The largest configuration that can be uploaded, in bytes. */
 export const MAX_BLOB_BYTES = 100 * 1024 * 1024;
+/** How long the largest configuration may be on its way: sealing adds a third. */
+const MAX_UPLOAD_BYTES = 140 * 1024 * 1024;
 
 const KeyBytes = z.string().regex(/^[A-Za-z0-9_-]+$/).length(43).meta({ example: "A".repeat(43) });
 
@@ -139,6 +142,9 @@ export const hasBlob = endpoint({
   path: "/agent/v1/leases/:leaseId/blobs/:sha256",
   access: "agent",
   summary: "Whether this lease's device already has these bytes, so that they need not be sent",
+  description:
+    "204 when it has. Otherwise a 404 `not-found`, with `Upload-Id` and `Upload-Offset` when a part " +
+    "of an upload under this lease was kept. `Accept-Encoding` names the codings that uploads are taken in",
   params: BlobParams,
   status: 204,
 });
@@ -148,9 +154,14 @@ export const putBlob = endpoint({
   path: "/agent/v1/leases/:leaseId/blobs/:sha256",
   access: "agent",
   summary: "Upload the exact bytes of a configuration under a lease",
+  description:
+    "As they are (`application/octet-stream`, with `Content-Encoding: zstd` if compressed), or sealed to " +
+    "the control plane (`application/jose`, see `SealedReportHeader`). The digest is that of the exact bytes. " +
+    "With `Upload-Id` (the SHA-256 of the body as it travels) an upload that was cut goes on from `Upload-Offset`",
   params: BlobParams,
   bodyAs: "bytes",
-  maxBodyBytes: MAX_BLOB_BYTES,
+  bodyTypes: BLOB_TYPES,
+  maxBodyBytes: MAX_UPLOAD_BYTES,
   status: 204,
 });
 
@@ -158,13 +169,22 @@ export const ResultAnswer = z.enum(["accepted", "accepted_late", "superseded"])
   .meta({ id: "ResultAnswer" });
 export type ResultAnswer = z.infer<typeof ResultAnswer>;
 
+/** A result as it was signed, or sealed to the control plane by the agent that kept it. */
+export const ReportBody = z.union([
+  z.strictObject({ result: z.string().max(1_000_000) }),
+  /** Compact JWE, see `SealedReportHeader`. */
+  z.strictObject({ sealed: z.string().max(1_500_000) }),
+]);
+export type ReportBody = z.infer<typeof ReportBody>;
+
 export const reportResult = endpoint({
   method: "POST",
   path: "/agent/v1/leases/:leaseId/result",
   access: "agent",
   summary: "Report how an attempt ended, as a JWS by the agent's key; a superseded one is a 409",
   params: z.strictObject({ leaseId: LeaseId }),
-  body: z.strictObject({ result: z.string().max(1_000_000) }),
+  body: ReportBody,
+  maxBodyBytes: 2 * 1024 * 1024,
   reply: z.object({ answer: ResultAnswer, duplicate: z.boolean() }),
 });
 
