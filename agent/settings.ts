@@ -30,6 +30,7 @@ export const AgentSettings = z.strictObject(SHAPE, {
   error: (issue) => sayObject(issue, Object.keys(SHAPE)),
 });
 export type AgentSettings = z.infer<typeof AgentSettings>;
+
 /** The settings cannot be used; the message names the field. */
 export class SettingsError extends Error {
   override name = "SettingsError";
