@@ -253,7 +253,7 @@ export async function untilJob(plane: TestControlPlane, jobId: JobId, ...states:
 export async function until(
   isSo: () => boolean | Promise<boolean>,
   what: string,
-  ms = 8_000,
+  ms = 30_000,
 ): Promise<void> {
   const giveUpAt = performance.now() + ms;
   while (!await isSo()) {
