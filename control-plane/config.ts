@@ -13,6 +13,8 @@ export interface Config {
   readonly publicUrl: string;
   readonly trustedProxies: TrustedProxies;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  /** Open connections: in all, and from one address that is no trusted proxy and not this machine. */
+  readonly limits: { readonly total: number; readonly perNetwork: number };
 }
 
 const Environment = z.object({
@@ -24,6 +26,8 @@ const Environment = z.object({
   ROOKERY_TRUSTED_PROXIES: z.string().default(""),
   ROOKERY_TLS_CERT: z.string().optional(),
   ROOKERY_TLS_KEY: z.string().optional(),
+  ROOKERY_MAX_CONNECTIONS: z.string().default("20000"),
+  ROOKERY_MAX_CONNECTIONS_PER_ADDRESS: z.string().default("1000"),
 });
 type Environment = z.infer<typeof Environment>;
 
@@ -47,7 +51,19 @@ export function readConfig(environment: Readonly<Record<string, string>>): Confi
       : readPublicUrl(env.ROOKERY_PUBLIC_URL ?? own),
     trustedProxies: readProxies(env.ROOKERY_TRUSTED_PROXIES),
     tls,
+    limits: {
+      total: readCount(env, "ROOKERY_MAX_CONNECTIONS"),
+      perNetwork: readCount(env, "ROOKERY_MAX_CONNECTIONS_PER_ADDRESS"),
+    },
   };
+}
+
+function readCount(
+  env: Environment,
+  name: "ROOKERY_MAX_CONNECTIONS" | "ROOKERY_MAX_CONNECTIONS_PER_ADDRESS",
+): number {
+  if (/^[1-9]\d{0,6}$/.test(env[name])) return Number(env[name]);
+  throw new Error(`Cannot use ${name}="${env[name]}": write a whole number from 1 to 9999999`);
 }
 
 function readTls(env: Environment): Config["tls"] {

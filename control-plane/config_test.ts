@@ -51,6 +51,8 @@ Deno.test("readConfig() names the variable that is wrong", () => {
     ["ROOKERY_PUBLIC_URL", "https://user:secret@rookery.example.com"],
     ["ROOKERY_TRUSTED_PROXIES", "everybody"],
     ["ROOKERY_TLS_KEY", "/etc/key.pem"],
+    ["ROOKERY_MAX_CONNECTIONS", "many"],
+    ["ROOKERY_MAX_CONNECTIONS_PER_ADDRESS", "0"],
   ];
   for (const [name, value] of wrong) {
     assert.throws(() => readConfig({ [name]: value }), new RegExp(name));

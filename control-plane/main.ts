@@ -6,6 +6,8 @@ import { connectDatabase, type ConnectedDatabase } from "./database/connect.ts";
 import { openDataFolder, reasonOf } from "./database/data_folder.ts";
 import { startEmbeddedPostgres } from "./database/embedded.ts";
 import { migrate } from "./database/migrate.ts";
+import { affordableConnections, sharedBy } from "./http/connection_count.ts";
+import { DEFAULT_LIMITS, listen, type Listening } from "./http/listen.ts";
 import { type Log, logToStandardOutput } from "./http/log.ts";
 import { makePartitions, runMaintenance } from "./jobs/maintenance.ts";
 import { loadKeyRing } from "./keys/key_ring.ts";
@@ -49,7 +51,8 @@ async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   await aborted(stop);
   print("Rookery stops");
   await services.wakeups.close();
-  await drain(server);
+  // What hangs is cut off, since every caller of ours tries again.
+  await server.shutdown(DRAIN_MS);
 }
 
 /** The database that DATABASE_URL names, or our own in the data folder; migrated. */
@@ -82,18 +85,26 @@ function tellsOfStatements(line: string): boolean {
   return /^\t| (ERROR|DETAIL|CONTEXT|QUERY|STATEMENT): /.test(line);
 }
 
-async function serve(config: Config, services: Services): Promise<Deno.HttpServer> {
+async function serve(config: Config, services: Services): Promise<Listening> {
   const app = createApp(services);
-  const { hostname, port, tls } = config;
+  const { hostname, port, tls, publicUrl: origin, trustedProxies } = config;
   const secure = tls && {
     cert: await readSetting("ROOKERY_TLS_CERT", tls.certFile),
     key: await readSetting("ROOKERY_TLS_KEY", tls.keyFile),
   };
   try {
-    return Deno.serve(
-      { hostname, port, onListen: () => {}, ...secure },
-      (request, { remoteAddr }) => app.fetch(request, { remoteAddress: remoteAddr.hostname }),
-    );
+    return await listen((request, caller) => app.fetch(request, caller), {
+      hostname,
+      port,
+      origin,
+      limits: {
+        ...DEFAULT_LIMITS,
+        perNetwork: config.limits.perNetwork,
+        total: Math.min(config.limits.total, await affordableConnections()),
+        isShared: sharedBy(trustedProxies),
+      },
+      ...(secure ? { tls: secure } : {}),
+    });
   } catch (cause) {
     const files = tls ? ` with ROOKERY_TLS_CERT="${tls.certFile}"` : "";
     const where = `ROOKERY_LISTEN="${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}"`;
@@ -113,11 +124,6 @@ async function readSetting(name: string, path: string): Promise<string> {
 function namingDatabase(url: string, cause: unknown): Error {
   const { host, pathname } = new URL(url);
   return new Error(`Cannot use DATABASE_URL (${host}${pathname}): ${reasonOf(cause)}`, { cause });
-}
-
-/** Lets running requests end; what hangs is cut off, since every caller of ours tries again. */
-async function drain(server: Deno.HttpServer): Promise<void> {
-  await atMost(DRAIN_MS, server.shutdown());
 }
 
 /** Waits for `work`, and no longer than `ms`. */

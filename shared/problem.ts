@@ -25,6 +25,7 @@ export const PROBLEMS = {
     "Look at what is there now: it exists already, or its state does not allow this any more.",
   ],
   "forbidden": [403, "Forbidden", "Ask an administrator for the permission named in the detail."],
+  "head-too-large": [431, "Head too large", "Send fewer or shorter headers."],
   "in-use": [409, "In use", "Remove what uses it first."],
   "internal": [500, "Internal error", "Look up the request id in the control plane's log."],
   "invalid-credentials": [401, "Invalid credentials", "Check the user name and the password."],

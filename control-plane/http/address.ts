@@ -56,7 +56,15 @@ function withoutMapping(address: string): string {
   return inner !== undefined && isIPv4(inner) ? inner : address;
 }
 
-function isTrusted(address: string, trusted: TrustedProxies): boolean {
+/** Whether an address is that of a proxy whose headers are believed. */
+export function isTrusted(remoteAddress: string, trusted: TrustedProxies): boolean {
+  const address = withoutMapping(remoteAddress);
   if (isIPv4(address)) return trusted.check(address, "ipv4");
   return isIPv6(address) && trusted.check(address, "ipv6");
+}
+
+/** Whether somebody on this machine calls. */
+export function isLoopback(remoteAddress: string): boolean {
+  const address = withoutMapping(remoteAddress);
+  return address === "::1" || isIPv4(address) && address.startsWith("127.");
 }

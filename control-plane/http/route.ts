@@ -1,7 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import type { z } from "zod";
 import type { AnyEndpoint, HandlerInput, HandlerReply } from "@rookery/shared/endpoint.ts";
 import { fieldErrors, type InputPlace } from "@rookery/shared/field_errors.ts";
@@ -9,6 +8,7 @@ import { ProblemError } from "@rookery/shared/problem.ts";
 import type { App, AppContext, AppEnv } from "./app_type.ts";
 import { type Caller, type CallerFor, NOTHING, reachOf, type Scope } from "./caller.ts";
 import { documentOf } from "./openapi_route.ts";
+import { DOCUMENT_PACE, readBody } from "./read_body.ts";
 
 /** What a handler knows beside its input. */
 export interface RouteContext<E extends AnyEndpoint = AnyEndpoint> {
@@ -68,16 +68,25 @@ function guardsOf(endpoint: AnyEndpoint) {
   };
   // A stream is counted by whoever reads it: buffering it here would defeat its purpose.
   if (endpoint.bodyAs === "bytes") return [guard, limitDeclaredLength(endpoint)];
-  const limit = bodyLimit({ maxSize: endpoint.maxBodyBytes, onError: refuseTooLarge });
-  return endpoint.body ? [guard, limit, refuseBrokenText] : [guard, limit];
+  const guards = [guard, limitDeclaredLength(endpoint)];
+  return endpoint.body ? [...guards, readDocument(endpoint)] : guards;
 }
 
-/** Parsing would put U+FFFD in the place of what is no UTF-8, and that would be stored for what was meant. */
-async function refuseBrokenText(context: Context<AppEnv>, next: () => Promise<void>) {
-  if (!isUtf8(await context.req.arrayBuffer())) {
-    throw new ProblemError("malformed", "The request body is no UTF-8.");
-  }
-  await next();
+/**
+ * Takes the body in at the pace of an honest sender. Broken text is refused: parsing would put U+FFFD in the place of
+ * what is no UTF-8, and that would be stored for what was meant.
+ */
+function readDocument({ maxBodyBytes: maxBytes }: AnyEndpoint) {
+  return async ({ req }: Context<AppEnv>, next: () => Promise<void>) => {
+    const { body, signal } = req.raw;
+    const bytes = body
+      ? await readBody(body, { maxBytes, signal, pace: DOCUMENT_PACE })
+      : new Uint8Array();
+    if (!isUtf8(bytes)) throw new ProblemError("malformed", "The request body is no UTF-8.");
+    // Where the framework looks first for a body that was read already; its type leaves out that it is a promise.
+    Object.assign(req.bodyCache, { arrayBuffer: Promise.resolve(bytes.buffer) });
+    await next();
+  };
 }
 
 function limitDeclaredLength(endpoint: AnyEndpoint) {
