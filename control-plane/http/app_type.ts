@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { Access } from "@rookery/shared/api/access.ts";
 import type { Caller } from "./caller.ts";
 import type { Log } from "./log.ts";
+import type { WebCaller } from "./web_exchange.ts";
 
 /** Finds out who is calling an endpoint with this access; throws a ProblemError when they may not. */
 export type Authenticate = (context: AppContext, access: Access) => Promise<Caller>;
@@ -10,7 +11,7 @@ export type Authenticate = (context: AppContext, access: Access) => Promise<Call
 /** What every request carries. */
 export interface AppEnv {
   /** What `app.fetch(request, bindings)` is given beside the request. */
-  Bindings: { readonly remoteAddress?: string };
+  Bindings: Partial<WebCaller>;
   Variables: {
     readonly requestId: string;
     readonly address: string;

@@ -27,9 +27,10 @@ export interface ReadBodyOptions {
  * `too-large` and `too-slow`; the stream is cancelled then.
  */
 export async function readBody(
-  body: ReadableStream<Uint8Array>,
+  body: ReadableStream<Uint8Array> | null,
   { maxBytes, signal, pace }: ReadBodyOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  if (!body) return new Uint8Array();
   const startedAt = performance.now();
   const reader = body.getReader();
   const chunks: Uint8Array[] = [];
@@ -41,7 +42,7 @@ export async function readBody(
       if (done) return join(chunks, received);
       received += value.length;
       if (received > maxBytes) {
-        throw new ProblemError("too-large", `The limit of this endpoint is ${maxBytes} bytes.`);
+        throw tooLarge(maxBytes);
       }
       chunks.push(value);
     }
@@ -54,7 +55,16 @@ export async function readBody(
   }
 }
 
-function allowedMs(received: number, pace: Pace): number {
+export function tooLarge(maxBytes: number): ProblemError {
+  return new ProblemError("too-large", `The limit of this endpoint is ${maxBytes} bytes.`);
+}
+
+export function tooSlow(): ProblemError {
+  return new ProblemError("too-slow", "The body came too slowly.");
+}
+
+/** How long a sender of so many bytes may have taken. */
+export function allowedMs(received: number, pace: Pace): number {
   const seconds = pace.graceSeconds + received / pace.minBytesPerSecond;
   return Math.min(seconds, pace.totalSeconds) * 1_000;
 }
@@ -71,7 +81,7 @@ export async function readBefore(
   const abort = () => reject(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
   const timer = setTimeout(
-    () => reject(new ProblemError("too-slow", "The body came too slowly.")),
+    () => reject(tooSlow()),
     Math.max(0, untilMs - performance.now()),
   );
   try {

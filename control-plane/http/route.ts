@@ -77,16 +77,19 @@ function guardsOf(endpoint: AnyEndpoint) {
  * what is no UTF-8, and that would be stored for what was meant.
  */
 function readDocument({ maxBodyBytes: maxBytes }: AnyEndpoint) {
-  return async ({ req }: Context<AppEnv>, next: () => Promise<void>) => {
-    const { body, signal } = req.raw;
-    const bytes = body
-      ? await readBody(body, { maxBytes, signal, pace: DOCUMENT_PACE })
-      : new Uint8Array();
+  return async (context: Context<AppEnv>, next: () => Promise<void>) => {
+    const { req, env } = context;
+    const options = { maxBytes, pace: DOCUMENT_PACE, signal: signalOf(context) };
+    const bytes = await (env?.readDocument?.(options) ?? readBody(req.raw.body, options));
     if (!isUtf8(bytes)) throw new ProblemError("malformed", "The request body is no UTF-8.");
     // Where the framework looks first for a body that was read already; its type leaves out that it is a promise.
     Object.assign(req.bodyCache, { arrayBuffer: Promise.resolve(bytes.buffer) });
     await next();
   };
+}
+
+function signalOf({ env, req }: AppContext): AbortSignal {
+  return env?.signal ?? req.raw.signal;
 }
 
 function limitDeclaredLength(endpoint: AnyEndpoint) {
@@ -142,7 +145,7 @@ function contextOf<E extends AnyEndpoint>(endpoint: E, context: AppContext): Rou
     caller: caller as CallerFor<E["access"]>,
     scope: reachFor(endpoint, caller),
     request: context.req.raw,
-    signal: context.req.raw.signal,
+    signal: signalOf(context),
     requestId: context.var.requestId,
     address: context.var.address,
     setHeader: (name, value) => context.header(name, value, { append: name === "set-cookie" }),

@@ -1,12 +1,22 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { newId } from "../database/new_id.ts";
+import type { ReadBodyOptions } from "./read_body.ts";
+import { readIncoming } from "./read_incoming.ts";
+
+/** Who sent a request, and what of it is costly to make and not always asked for. */
+export interface WebCaller {
+  readonly remoteAddress: string;
+  /** Aborts when the caller goes away; the request's own signal never does. */
+  readonly signal: AbortSignal;
+  /** Reads a JSON body as `readBody` does; undefined when the body is none, and is a stream of the request. */
+  readonly readDocument:
+    | ((options: ReadBodyOptions) => Promise<Uint8Array<ArrayBuffer>>)
+    | undefined;
+}
 
 /** Answers a request; `app.fetch` of Hono is one. */
-export type WebHandler = (
-  request: Request,
-  caller: { readonly remoteAddress: string },
-) => Response | Promise<Response>;
+export type WebHandler = (request: Request, caller: WebCaller) => Response | Promise<Response>;
 
 /** What of a body is kept while nobody reads it. */
 const BODY_BUFFER_BYTES = 65_536;
@@ -14,25 +24,19 @@ const BODY_BUFFER_BYTES = 65_536;
 const LINGER_MS = 3_000;
 
 /**
- * Carries one exchange between node:http and a handler of the web's own types. The request's signal aborts when the
- * caller goes away. Not @hono/node-server: it replaces the global Request, and tells callers the messages of errors.
+ * Carries one exchange between node:http and a handler of the web's own types. Not @hono/node-server: it replaces the
+ * global Request, and tells callers the messages of errors.
  */
 export async function exchange(
   { incoming, outgoing }: { incoming: IncomingMessage; outgoing: ServerResponse },
   { handle, origin }: { handle: WebHandler; origin: string },
 ): Promise<void> {
-  const gone = new AbortController();
-  outgoing.on("close", () => {
-    if (!outgoing.writableFinished) {
-      gone.abort(new DOMException("The caller is gone", "AbortError"));
-    }
-  });
   // Its reader hears of it; unread it concerns nobody.
   incoming.on("error", () => {});
-  const { remoteAddress = "" } = incoming.socket;
-  const request = requestOf(incoming, { origin, signal: gone.signal });
+  const request = requestOf(incoming, origin);
   try {
-    await send(request ? await handle(request, { remoteAddress }) : unreadable(), outgoing);
+    const caller = callerOf(incoming, outgoing);
+    await send(request ? await handle(request, caller) : unreadable(), outgoing);
   } catch {
     // Whatever a handler throws was made a reply; what is left is a reply that broke off.
     outgoing.destroy();
@@ -40,24 +44,45 @@ export async function exchange(
   if (!incoming.complete) linger(incoming);
 }
 
+function callerOf(incoming: IncomingMessage, outgoing: ServerResponse): WebCaller {
+  let gone: AbortController | undefined;
+  let isGone = false;
+  const leave = () => {
+    isGone = !outgoing.writableFinished;
+    if (isGone) gone?.abort(new DOMException("The caller is gone", "AbortError"));
+  };
+  outgoing.on("close", leave);
+  return {
+    remoteAddress: incoming.socket.remoteAddress ?? "",
+    get signal() {
+      gone ??= new AbortController();
+      if (isGone) leave();
+      return gone.signal;
+    },
+    readDocument: isDocument(incoming) ? (options) => readIncoming(incoming, options) : undefined,
+  };
+}
+
 /** Undefined for a target or a method that a Request cannot carry, such as TRACE. */
-function requestOf(
-  incoming: IncomingMessage,
-  { origin, signal }: { origin: string; signal: AbortSignal },
-): Request | undefined {
-  const { method = "GET", url = "", rawHeaders } = incoming;
+function requestOf(incoming: IncomingMessage, origin: string): Request | undefined {
+  const { method = "GET", url = "" } = incoming;
   const target = url.startsWith("/") ? url : pathOf(url);
   if (target === undefined) return undefined;
-  const headers: [string, string][] = [];
-  for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
-    headers.push([rawHeaders[at] ?? "", rawHeaders[at + 1] ?? ""]);
-  }
-  const body = hasBody(incoming) ? { body: bodyOf(incoming) } : {};
+  // No list, which is for replies; what came twice is one text with a comma, as in Headers.
+  const { "set-cookie": _, ...headers } = incoming.headers;
+  const body = hasBody(incoming) && !isDocument(incoming) ? { body: bodyOf(incoming) } : {};
   try {
-    return new Request(origin + target, { method, headers, signal, ...body });
+    // As an object: lists of pairs cost several times as much.
+    return new Request(origin + target, { method, headers: headers as HeaderRecord, ...body });
   } catch {
     return undefined;
   }
+}
+
+type HeaderRecord = Record<string, string>;
+
+function isDocument({ headers }: IncomingMessage): boolean {
+  return headers["content-type"]?.startsWith("application/json") ?? false;
 }
 
 /** The absolute form of a target (RFC 9112, section 3.2.2), as proxies send it: its host means nothing here. */
@@ -91,20 +116,21 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffe
 
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {
   if (outgoing.destroyed) return await response.body?.cancel();
-  for (const [name, value] of response.headers) {
-    if (name !== "set-cookie") outgoing.setHeader(name, value);
+  const headers = [...response.headers].flat();
+  if (isWhole(response)) {
+    const whole = await response.bytes();
+    outgoing.writeHead(response.status, [...headers, "content-length", String(whole.length)]);
+    return void outgoing.end(whole);
   }
-  const cookies = response.headers.getSetCookie();
-  if (cookies.length > 0) outgoing.setHeader("set-cookie", cookies);
-  outgoing.statusCode = response.status;
+  outgoing.writeHead(response.status, headers);
   if (!response.body) return void outgoing.end();
-  if (isWhole(response.headers)) return void outgoing.end(await response.bytes());
   await pump(response.body, outgoing);
 }
 
 /** Documents are made in one piece and get their length; everything else flows. */
-function isWhole(headers: Headers): boolean {
-  return /^(application\/(problem\+)?json|text\/html)\b/.test(headers.get("content-type") ?? "");
+function isWhole({ headers }: Response): boolean {
+  return !headers.has("content-length") &&
+    /^(application\/(problem\+)?json|text\/html)\b/.test(headers.get("content-type") ?? "");
 }
 
 async function pump(body: ReadableStream<Uint8Array>, outgoing: ServerResponse): Promise<void> {
