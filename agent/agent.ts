@@ -9,14 +9,14 @@ import { Fence } from "./fence.ts";
 import { makeSend } from "./http.ts";
 import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "./heartbeat.ts";
 import { runLeaseLoop } from "./lease_loop.ts";
-import { compilePolicy } from "./local_policy.ts";
+import { compilePolicy, refuseKind } from "./local_policy.ts";
 import { errorText, type Log } from "./log.ts";
 import { tellReturn } from "./reachability.ts";
 import { runReplay } from "./replay.ts";
 import type { LeaseWork } from "./run_lease.ts";
 import { RunningLeases } from "./running_leases.ts";
 import { SeenEpochs } from "./seen_epochs.ts";
-import type { AgentSettings } from "./settings.ts";
+import { type AgentSettings, sessionLimit } from "./settings.ts";
 import { Spool } from "./spool.ts";
 import { diskFiles, type SpoolFiles } from "./spool_files.ts";
 import type { AgentIdentity, StateFolder } from "./state_folder.ts";
@@ -103,7 +103,7 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
     base: identity.controlPlaneUrl,
     key: { privateKey: signKey, publicJwk },
     send,
-    boot: { bootId, sequence: await state.nextSequence(), capacity: settings.capacity },
+    boot: { bootId, sequence: await state.nextSequence(), capacity: sessionLimit(settings) },
     clock,
     onSession(session) {
       fence.renew(session.openedAtMs, session.ttlSeconds);
@@ -160,7 +160,8 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
   });
   await runLeaseLoop({
     ...shared,
-    capacity: settings.capacity,
+    capacity: sessionLimit(settings),
+    policySessions: settings.policy.sessions,
     kick,
     work: leaseWork(boot, ending),
     expectation: expectationOf(boot),
@@ -244,6 +245,7 @@ function leaseWork(boot: Boot, stopSignal: AbortSignal): LeaseWork {
     log,
     stopSignal,
     allowAddress: compilePolicy(settings.policy),
+    refuseKind: (kind) => refuseKind(settings.policy, kind),
   };
 }
 

@@ -7,7 +7,7 @@ import { type ControlPlane, isDismissal } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import type { HeartbeatKick } from "./heartbeat.ts";
 import { errorText, type Log } from "./log.ts";
-import { type LeaseWork, runLease } from "./run_lease.ts";
+import { type GrantedLease, type LeaseWork, runLease } from "./run_lease.ts";
 import type { RunningLeases } from "./running_leases.ts";
 import type { Spool } from "./spool.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
@@ -19,6 +19,10 @@ const RETRY = { baseMs: 500, capMs: 30_000 };
 const RETRY_AFTER_SECONDS = { min: 0, max: 300 };
 /** A control plane that is shutting down holds no claim: it is not to be asked as fast as it can answer. */
 const MIN_CLAIM_MS = 1_000;
+/** A heartbeat lists no more. */
+const MAX_LISTED = 256;
+const TOO_MANY = "The agent's local policy forbids more sessions at a time. " +
+  "Raise policy.sessions in settings.json of the agent; then restart the agent";
 /** How often a fenced agent looks whether a heartbeat was answered. */
 const FENCED_MS = 200;
 /** How often an agent without room for results looks whether there is some. */
@@ -28,6 +32,8 @@ export interface LeaseLoopOptions {
   readonly controlPlane: ControlPlane;
   readonly bootId: BootId;
   readonly capacity: number;
+  /** The local policy's limit of sessions: a lease beyond it is refused and reported. */
+  readonly policySessions?: number | undefined;
   readonly leases: RunningLeases;
   readonly fence: Fence;
   readonly kick: HeartbeatKick;
@@ -95,17 +101,27 @@ async function claimAndStart(options: LeaseLoopOptions, claimId: ClaimId): Promi
   // A reply that was long on its way may be of leases that others have by now: the same claim is asked again.
   if (fence.remainingMs() <= 0) throw new Error("The leases came when this agent was fenced");
   // However many came: this agent's own capacity is a limit that no control plane widens.
-  const started = reply.leases.slice(0, Math.max(0, capacity - leases.size)).filter((granted) => {
-    const id = listedId(granted.lease);
-    if (id !== undefined) {
-      leases.start(id, (lease) => runLease({ ...granted, expected }, options.work, lease));
-    }
-    return id !== undefined;
-  }).length;
+  const room = Math.max(0, capacity - leases.size);
+  const policyRoom = Math.max(room, (options.policySessions ?? Infinity) - leases.size);
+  const start = (granted: Granted, refusal?: string) =>
+    startLease({ ...granted, expected, refusal }, options);
+  const started = reply.leases.slice(0, room).filter((granted) => start(granted)).length;
+  const refused = reply.leases.slice(policyRoom, MAX_LISTED - leases.size)
+    .filter((granted) => start(granted, TOO_MANY)).length;
   options.kick.kick();
-  const refused = reply.leases.length - started;
-  if (refused > 0) options.log("warn", "leases_not_started", { leases: refused });
+  const left = reply.leases.length - started - refused;
+  if (left > 0) options.log("warn", "leases_not_started", { leases: left });
   return started;
+}
+
+type Granted = Pick<GrantedLease, "lease" | "credential">;
+
+/** False when the lease cannot even be listed. */
+function startLease(granted: GrantedLease, { leases, work }: LeaseLoopOptions): boolean {
+  const id = listedId(granted.lease);
+  if (id === undefined) return false;
+  leases.start(id, (lease) => runLease(granted, work, lease));
+  return true;
 }
 
 /** Only to list the lease in heartbeats: nothing of it is believed before its signature is checked. */

@@ -1,4 +1,5 @@
 import { SignJWT } from "jose";
+import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import type { LeaseClaims } from "@rookery/shared/jobs/lease.ts";
 import { type AttemptReport, RESULT_TYPE, ResultClaims } from "@rookery/shared/jobs/result.ts";
 import { deliver, type Deliverer } from "./deliver.ts";
@@ -20,6 +21,8 @@ const CONFIRM_MS = 25_000;
 export interface LeaseWork extends Deliverer {
   readonly signKey: CryptoKey;
   readonly allowAddress: (target: { address: string; port: number }) => boolean;
+  /** Why the local policy does not let a job of this kind run. */
+  readonly refuseKind: (kind: JobKind) => string | undefined;
   readonly log: Log;
 }
 
@@ -28,9 +31,18 @@ interface Ended {
   readonly uploads: readonly Upload[];
 }
 
+/** A lease as it was granted, and what it is compared with. */
+export interface GrantedLease {
+  readonly lease: string;
+  readonly credential: string;
+  readonly expected: LeaseExpectation;
+  /** Why the local policy does not let it run, whatever it is. */
+  readonly refusal?: string | undefined;
+}
+
 /** The life of one lease: verify, run, sign, deliver. Never rejects; a lost lease ends in silence. */
 export async function runLease(
-  granted: { lease: string; credential: string; expected: LeaseExpectation },
+  granted: GrantedLease,
   work: LeaseWork,
   lease: HeldLease,
 ): Promise<void> {
@@ -70,11 +82,15 @@ function logEnd(
 
 /** A lease whose signature is good but whose fields are not is answered; a forged one is only logged. */
 async function verifyOrRefuse(
-  granted: { lease: string; credential: string; expected: LeaseExpectation },
+  granted: GrantedLease,
   work: LeaseWork,
 ): Promise<VerifiedLease | { claims: LeaseClaims; refused: AttemptReport }> {
   try {
-    return await verifyLease(granted, granted.expected);
+    const verified = await verifyLease(granted, granted.expected);
+    const { claims } = verified;
+    const why = granted.refusal ?? work.refuseKind(claims.kind);
+    if (why === undefined) return verified;
+    throw new LeaseRefusedError(why, { code: "refused_by_agent_policy", claims });
   } catch (error) {
     if (!(error instanceof LeaseRefusedError) || !error.claims) throw error;
     work.log("error", "lease_refused", { lease: error.claims.jti, reason: error.message });

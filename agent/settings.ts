@@ -31,6 +31,11 @@ export const AgentSettings = z.strictObject(SHAPE, {
 });
 export type AgentSettings = z.infer<typeof AgentSettings>;
 
+/** How many device sessions run at the same time: the least of what the settings and the local policy allow. */
+export function sessionLimit({ capacity, policy }: AgentSettings): number {
+  return Math.min(capacity, policy.sessions ?? capacity);
+}
+
 /** The settings cannot be used; the message names the field. */
 export class SettingsError extends Error {
   override name = "SettingsError";

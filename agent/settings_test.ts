@@ -58,7 +58,10 @@ const WRONG: readonly (readonly [text: string, sentence: string])[] = [
     '{"capazity": 1}',
     'the file does not know "capazity": there are capacity, drainSeconds, policy, proxy, caFile and spool.',
   ],
-  ['{"policy": {"hosts": []}}', 'policy does not know "hosts": there are networks and ports.'],
+  [
+    '{"policy": {"hosts": []}}',
+    'policy does not know "hosts": there are networks, ports, kinds and sessions.',
+  ],
   [
     '{"proxy": {"url": "proxy.example.com:3128"}}',
     "proxy.url must be an address such as http://proxy.example.com:3128.",
@@ -85,6 +88,11 @@ const WRONG: readonly (readonly [text: string, sentence: string])[] = [
     "there are url, user, password and noProxy.",
   ],
   ['{"caFile": 7}', "caFile must be the name of a file."],
+  [
+    '{"policy": {"kinds": ["reboot"]}}',
+    "policy.kinds[0] must be a list of kinds of jobs: backup_config.",
+  ],
+  ['{"policy": {"sessions": 0}}', "policy.sessions must be a whole number from 1 to 256."],
   ["[]", "the file must be an object, written { … }."],
 ];
 

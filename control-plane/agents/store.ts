@@ -59,6 +59,7 @@ export interface AgentView extends AgentRow {
   readonly siteIds: SiteId[];
   readonly online: boolean;
   readonly lastSeenAt: Temporal.Instant | null;
+  readonly devicesRefusedByPolicy: number;
 }
 
 export interface AgentSelection {
@@ -83,7 +84,10 @@ export async function selectAgents(
     select a.*, array(
         select s.site_id from agent_sites s where s.agent_id = a.id
           and ${isVisible("s.site_id", selection.scope)} order by s.site_id) as site_ids,
-      coalesce(e.expires_at > now(), false) as online, e.seen_at as last_seen_at
+      coalesce(e.expires_at > now(), false) as online, e.seen_at as last_seen_at,
+      (select count(*)::int from agent_sites s join device_status d on d.site_id = s.site_id
+        where s.agent_id = a.id and ${isVisible("s.site_id", selection.scope)}
+          and d.failure_code = 'refused_by_agent_policy') as devices_refused_by_policy
     from agents a left join agent_sessions e on e.agent_id = a.id
     where ${isAgentVisible(selection.scope)}
       and (${selection.after ?? null}::uuid is null or a.id > ${selection.after ?? null}::uuid)

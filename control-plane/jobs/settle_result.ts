@@ -4,6 +4,7 @@ import { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import type { ResultClaims } from "@rookery/shared/jobs/result.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { alarmPolicyRefusal } from "../agents/policy_refusals.ts";
 import { lockActiveAgent } from "../agents/store.ts";
 import { type Examination, examineBackup } from "../backups/ingest.ts";
 import { type BackupAttempt, recordBackup, recordFailedBackup } from "../backups/record_backup.ts";
@@ -123,7 +124,9 @@ async function settle(
     await recordBackup(tx, { ...by, attempt, examined: judged.examined });
     await noteAcceptedKey(tx, { ...grant, hostKey: judged.examined.outcome.hostKey });
   } else if (judged.verdict.status === "failed") {
-    await recordFailedBackup(tx, { attempt, failure: judged.verdict.failure });
+    const { failure } = judged.verdict;
+    if (failure.code === "refused_by_agent_policy") await alarmPolicyRefusal(tx, grant, failure);
+    await recordFailedBackup(tx, { attempt, failure });
     const hostKey = claims?.report.status === "failed" ? claims.report.hostKey : undefined;
     if (hostKey) await noteRefusedKey(tx, { ...grant, hostKey });
   }

@@ -20,6 +20,11 @@ export const Agent = z.object({
   lastSeenAt: Instant.nullable(),
   enrolledAt: Instant,
   revokedAt: Instant.nullable(),
+  /**
+   * An alarm: devices of its sites whose last attempt an agent's local policy refused. The audit action
+   * `agent.policy_refused` tells which, and why.
+   */
+  devicesRefusedByPolicy: z.int(),
 }).meta({ id: "Agent" });
 export type Agent = z.infer<typeof Agent>;
 
