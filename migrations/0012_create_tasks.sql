@@ -14,7 +14,7 @@ create table tasks (
   -- In a row; a batch that succeeds sets it back.
   failures integer not null default 0,
   fence integer not null default 0,
-  leased_until timestamptz not null default '-infinity',
+  leased_until timestamptz not null default '2000-01-01T00:00:00Z',
   requested_by text not null default '',
   created_at timestamptz not null default now(),
   started_at timestamptz,

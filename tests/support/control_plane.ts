@@ -8,7 +8,7 @@ import type { App } from "../../control-plane/http/app_type.ts";
 import { readTrustedProxies } from "../../control-plane/http/address.ts";
 import type { LogLine } from "../../control-plane/http/log.ts";
 import { makeKeys } from "../../control-plane/keys/key_file.ts";
-import { openKeyRing } from "../../control-plane/keys/key_ring.ts";
+import { type KeyRing, openKeyRing } from "../../control-plane/keys/key_ring.ts";
 import { type Services, startServices } from "../../control-plane/services.ts";
 import { issueSetupLink } from "../../control-plane/setup/setup_link.ts";
 import type { TestDatabase } from "./database.ts";
@@ -16,6 +16,8 @@ import type { TestDatabase } from "./database.ts";
 export interface TestControlPlaneOptions {
   /** Default `http://rookery.test`. */
   readonly publicUrl?: string;
+  /** Makes its keys. Default: fresh ones that stand in no file. */
+  readonly makeKeyRing?: () => Promise<KeyRing>;
 }
 
 /** A control plane, usable inside tests. */
@@ -60,7 +62,8 @@ export function testControlPlane(
   const publicUrl = options.publicUrl ?? "http://rookery.test";
   let running: RunningControlPlane | undefined;
   Deno.test.beforeAll(async () => {
-    running = await startControlPlane(database, publicUrl);
+    const { makeKeyRing = makeFreshKeyRing } = options;
+    running = await startControlPlane(database, { publicUrl, makeKeyRing });
   });
   Deno.test.afterAll(async () => await running?.services[Symbol.asyncDispose]());
   const get = () => {
@@ -103,16 +106,20 @@ interface RunningControlPlane {
 
 async function startControlPlane(
   database: TestDatabase,
-  publicUrl: string,
+  { publicUrl, makeKeyRing }: Required<TestControlPlaneOptions>,
 ): Promise<RunningControlPlane> {
   const log: LogLine[] = [];
   const services = await startServices({
     database,
-    keyRing: await openKeyRing(await makeKeys()),
+    keyRing: await makeKeyRing(),
     config: { publicUrl, trustedProxies: readTrustedProxies("") },
     log: (line) => log.push(line),
   });
   return { app: createApp(services), services, log };
+}
+
+async function makeFreshKeyRing(): Promise<KeyRing> {
+  return await openKeyRing(await makeKeys());
 }
 
 async function setUpAdministrator({ db, publicUrl }: Services, send: Send): Promise<Person> {
