@@ -157,12 +157,14 @@ Deno.test("the key file keeps its mode and leaves no draft, also none of a tool 
 });
 
 Deno.test("holdingKeys() keeps a second tool out", async () => {
-  const held = Promise.withResolvers<void>();
-  const first = holdingKeys(database, () => held.promise);
-  await assert.rejects(
-    until(async () => await holdingKeys(database, () => Promise.resolve(false)), "never"),
-    /another keys:rotate runs/,
-  );
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const first = holdingKeys(database, () => {
+    begun.resolve();
+    return held.promise;
+  });
+  await begun.promise;
+  const second = holdingKeys(database, () => Promise.resolve());
+  await assert.rejects(second, /another keys:rotate runs/);
   held.resolve();
   await first;
   assert.equal(await holdingKeys(database, () => Promise.resolve("free")), "free");
