@@ -2,9 +2,15 @@ import { join } from "node:path";
 import { drainAgent } from "@rookery/shared/api/agent_protocol.ts";
 import type { BootId, ClaimId } from "@rookery/shared/ids.ts";
 import type { ProblemError } from "@rookery/shared/problem.ts";
+import { AgentKeys } from "./agent_keys.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { ControlPlane, isDismissal, type Send } from "./control_plane.ts";
-import { privateKey } from "./enroll.ts";
+import {
+  ControlPlane,
+  isDecisionPending,
+  isDismissal,
+  patienceMs,
+  type Send,
+} from "./control_plane.ts";
 import { Fence } from "./fence.ts";
 import { makeSend } from "./http.ts";
 import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "./heartbeat.ts";
@@ -13,6 +19,7 @@ import { compilePolicy, refuseKind } from "./local_policy.ts";
 import { errorText, type Log } from "./log.ts";
 import { tellReturn } from "./reachability.ts";
 import { runReplay } from "./replay.ts";
+import { KeyRotation, openByKnownKey } from "./rotate_keys.ts";
 import type { LeaseWork } from "./run_lease.ts";
 import { RunningLeases } from "./running_leases.ts";
 import { SeenEpochs } from "./seen_epochs.ts";
@@ -74,16 +81,19 @@ interface Boot {
   readonly fence: Fence;
   readonly clock: Clock;
   readonly options: AgentOptions;
-  readonly signKey: CryptoKey;
-  readonly sealKey: CryptoKey;
+  readonly keys: AgentKeys;
+  readonly rotation: KeyRotation;
+  /** Aborted when nothing of this boot is to go on. */
+  readonly ending: AbortController;
   readonly spool: Spool;
   /** Kicked when the control plane answers again. */
   readonly back: HeartbeatKick;
 }
 
-async function endBoot({ controlPlane, trust }: Boot): Promise<void> {
+async function endBoot({ controlPlane, trust, rotation, ending }: Boot): Promise<void> {
+  ending.abort();
   controlPlane.close();
-  await trust.close();
+  await Promise.all([trust.close(), rotation.idle()]);
 }
 
 async function makeBoot(options: AgentOptions): Promise<Boot> {
@@ -91,17 +101,17 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
   const clock = options.clock ?? systemClock;
   const fence = new Fence(clock);
   const bootId = crypto.randomUUID() as BootId;
-  const signKey = await privateKey(identity.signKey, "Ed25519");
-  const { d: _, ...publicJwk } = identity.signKey;
+  const keys = await AgentKeys.open(identity);
+  const ending = new AbortController();
   const back = new HeartbeatKick();
   const send = tellReturn(options.send ?? makeSend(), () => {
     log("info", "control_plane_back");
     back.kick();
   });
   const trust = await TrustRoot.open({ identity, state, send, clock, log });
-  const controlPlane = new ControlPlane({
+  const controlPlane: ControlPlane = new ControlPlane({
     base: identity.controlPlaneUrl,
-    key: { privateKey: signKey, publicJwk },
+    key: keys.proofKey,
     send,
     boot: { bootId, sequence: await state.nextSequence(), capacity: sessionLimit(settings) },
     clock,
@@ -109,12 +119,16 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
       fence.renew(session.openedAtMs, session.ttlSeconds);
       // Beside the work: who still trusts the key that signs needs nothing of it now.
       void trust.note(session.keyGeneration);
+      if (session.rotateKeys) rotation.ask();
     },
   });
-  const sealKey = await privateKey(identity.sealKey, "ECDH-ES");
+  const rotation: KeyRotation = new KeyRotation({
+    ...{ state, identity, keys, controlPlane, clock, log },
+    signal: ending.signal,
+  });
   const spool = await openSpool(options, trust);
-  const keys = { signKey, sealKey };
-  return { bootId, controlPlane, trust, fence, clock, options, ...keys, spool, back };
+  const own = { bootId, controlPlane, trust, fence, clock, keys, rotation };
+  return { ...own, options, ending, spool, back };
 }
 
 function openSpool(
@@ -209,19 +223,23 @@ async function finishRunning(
   await leases.idle();
 }
 
-/** Waits for a control plane that is away; gives up when it says that it does not want this agent. */
+/** Waits for a control plane that is away, and for a person who has to decide; gives up when it says that it does not want this agent. */
 async function openFirstSession(boot: Boot, signals: Signals): Promise<boolean> {
-  const { options: { log }, clock, controlPlane } = boot;
+  const { options: { log }, clock } = boot;
   const signal = AbortSignal.any([signals.drain, signals.stop]);
-  while (!signal.aborted) {
+  for (let tries = 0; !signal.aborted; tries++) {
     try {
-      await controlPlane.session({ signal });
+      await openByKnownKey({ ...boot, ...boot.options, clock, signal });
       return true;
     } catch (error) {
       if (signal.aborted) return false;
       if (isDismissal(error)) throw error;
-      log("warn", "control_plane_unreachable", { reason: errorText(error) });
-      await clock.sleep(FIRST_SESSION_RETRY_MS * (0.5 + Math.random()), { signal });
+      const waits = isDecisionPending(error);
+      log("warn", waits ? "agent_waits" : "control_plane_unreachable", {
+        reason: errorText(error),
+      });
+      const unheardMs = FIRST_SESSION_RETRY_MS * (0.5 + Math.random());
+      await clock.sleep(waits ? patienceMs(tries) : unheardMs, { signal });
     }
   }
   return false;
@@ -263,7 +281,7 @@ function expectationOf(boot: Boot): (claimId: ClaimId) => Promise<LeaseExpectati
       incarnation: session.incarnation,
       signingKeys: trust.signingKeys,
       findSigningKey: (kid) => trust.signingKey(kid),
-      sealKey: boot.sealKey,
+      sealKeys: boot.keys.sealKeys,
       epochs,
     };
   };

@@ -30,6 +30,8 @@ export interface SessionState {
   readonly siteIds: readonly SiteId[];
   readonly incarnation: number;
   readonly keyGeneration: number;
+  /** New keys are wanted. */
+  readonly rotateKeys: boolean;
   readonly openedAtMs: number;
 }
 
@@ -84,8 +86,17 @@ export class ProvenSender {
 
 /** The control plane does not want this agent any more: trying again would change nothing. */
 export function isDismissal(error: unknown): error is ProblemError {
-  return error instanceof ProblemError &&
-    ["agent-revoked", "agent-locked", "agent-too-old"].includes(error.type);
+  return error instanceof ProblemError && ["agent-revoked", "agent-too-old"].includes(error.type);
+}
+
+/** A person has to decide about this agent first: it waits, so that nobody has to visit it afterwards. */
+export function isDecisionPending(error: unknown): error is ProblemError {
+  return error instanceof ProblemError && ["agent-locked", "agent-pending"].includes(error.type);
+}
+
+/** How long to wait for a person before asking once more. */
+export function patienceMs(tries: number): number {
+  return Math.min(60_000, 5_000 * 2 ** Math.min(tries, 10)) * (0.5 + Math.random() / 2);
 }
 
 /** RFC 9449, section 8: the server's way of handing out the first nonce. */
@@ -99,12 +110,13 @@ function asksForNonce(response: Response): boolean {
  */
 export class ControlPlane {
   readonly #base: string;
-  readonly #sender: ProvenSender;
+  readonly #send: Send;
+  #sender: ProvenSender;
   readonly #boot: AgentBoot;
   readonly #clock: Clock;
   readonly #onSession: (session: SessionState) => void;
-  #session: SessionState | undefined;
-  #opening: Promise<SessionState> | undefined;
+  #session: ProvenSession | undefined;
+  #opening: Promise<ProvenSession> | undefined;
   readonly #closing = new AbortController();
 
   constructor(options: {
@@ -117,6 +129,7 @@ export class ControlPlane {
     onSession?: (session: SessionState) => void;
   }) {
     this.#base = options.base;
+    this.#send = options.send;
     this.#sender = new ProvenSender(options.key, options.send);
     this.#boot = options.boot;
     this.#clock = options.clock;
@@ -129,23 +142,34 @@ export class ControlPlane {
     input: CallInput<E>,
     options: CallOptions & { signal: AbortSignal },
   ): Promise<CallReply<E>> {
-    const { accessToken } = await this.session(options);
+    const session = await this.#sessionInForce(options);
     try {
-      return await this.#callWith(accessToken, endpoint, input, options);
+      return await callUnder(session, this.#base, { endpoint, input, options });
     } catch (error) {
       if (!(error instanceof ProblemError) || error.type !== "session-required") throw error;
     }
     // The session died while we were away: the same boot may open it again and keeps what it still holds.
+    if (this.#session === session) this.#session = undefined;
+    const fresh = await this.#sessionInForce(options);
+    return await callUnder(fresh, this.#base, { endpoint, input, options });
+  }
+
+  /** Goes on with another key: the next call opens a session by it. */
+  async useKey(key: ProofKey): Promise<void> {
+    while (this.#opening) await this.#opening.catch(() => {});
+    this.#sender = new ProvenSender(key, this.#send);
     this.#session = undefined;
-    const fresh = await this.session(options);
-    return await this.#callWith(fresh.accessToken, endpoint, input, options);
   }
 
   /**
    * The session in force, opened or renewed when need be. One opening, with a limit of its own, serves all who wait
    * for it, each for as long as its own signal lets it.
    */
-  async session({ signal }: { signal: AbortSignal }): Promise<SessionState> {
+  session(options: { signal: AbortSignal }): Promise<SessionState> {
+    return this.#sessionInForce(options);
+  }
+
+  async #sessionInForce({ signal }: { signal: AbortSignal }): Promise<ProvenSession> {
     if (this.#session && this.#clock.now() < this.#session.renewAtMs) return this.#session;
     if (!this.#opening) {
       const opening = this.#open().finally(() => this.#opening = undefined);
@@ -161,12 +185,13 @@ export class ControlPlane {
     this.#closing.abort(new Error("The agent ends"));
   }
 
-  async #open(): Promise<SessionState> {
+  async #open(): Promise<ProvenSession> {
+    const sender = this.#sender;
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(OPENING_MS)]);
     const { bootId, sequence, capacity } = this.#boot;
     const openedAtMs = this.#clock.now();
     const reply = await call(
-      (request) => this.#sender.send(request),
+      (request) => sender.send(request),
       this.#base,
       openAgentSession,
       { body: { bootId, sequence, capacity, ...await ownVersions() } },
@@ -174,27 +199,26 @@ export class ControlPlane {
     );
     this.#session = {
       ...reply,
+      sender,
       openedAtMs,
       renewAtMs: openedAtMs + reply.expiresInSeconds * 1_000 * RENEW_SHARE,
     };
     this.#onSession(this.#session);
     return this.#session;
   }
+}
 
-  #callWith<E extends AnyEndpoint>(
-    accessToken: string,
-    endpoint: E,
-    input: CallInput<E>,
-    options: CallOptions,
-  ): Promise<CallReply<E>> {
-    return call(
-      (request) => this.#sender.send(request, accessToken),
-      this.#base,
-      endpoint,
-      input,
-      options,
-    );
-  }
+/** A session and the key it was opened by: its token is worth nothing with another. */
+interface ProvenSession extends SessionState {
+  readonly sender: ProvenSender;
+}
+
+function callUnder<E extends AnyEndpoint>(
+  { sender, accessToken }: ProvenSession,
+  base: string,
+  { endpoint, input, options }: { endpoint: E; input: CallInput<E>; options: CallOptions },
+): Promise<CallReply<E>> {
+  return call((request) => sender.send(request, accessToken), base, endpoint, input, options);
 }
 
 /** The promise's value, or the signal's reason, whichever comes first. */

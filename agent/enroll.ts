@@ -28,7 +28,13 @@ export interface EnrolmentOrder {
  */
 export async function enroll(
   order: EnrolmentOrder,
-  { state, send, signal }: { state: StateFolder; send: Send; signal: AbortSignal },
+  { state, send, signal, onPending = () => {} }: {
+    state: StateFolder;
+    send: Send;
+    signal: AbortSignal;
+    /** Told the fingerprint when somebody has to approve it before the agent can do anything. */
+    onPending?: (fingerprint: string) => void;
+  },
 ): Promise<AgentIdentity> {
   if (await state.readIdentity()) {
     throw new EnrolmentError(
@@ -39,7 +45,7 @@ export async function enroll(
   const joinToken = checkedToken(order.joinToken);
   await checkBeforeSending({ base, joinToken }, send, signal);
   const keys = await pendingKeys(state);
-  const reply = await join({ base, joinToken, keys }, send, signal);
+  const { status, ...reply } = await join({ base, joinToken, keys }, send, signal);
   // Only the key that the token names: the others in the reply are as good as whoever sent it.
   const pinned = await pinnedKey(joinToken, reply.signingKeys);
   if (!pinned) throw impostor(base);
@@ -52,6 +58,7 @@ export async function enroll(
     ...keys,
   };
   await state.writeIdentity(identity);
+  if (status === "pending") onPending(await fingerprintOf(keys));
   return identity;
 }
 
@@ -65,15 +72,26 @@ function checkedToken(joinToken: string): string {
 async function pendingKeys(state: StateFolder): Promise<PendingKeys> {
   const kept = await state.readPendingKeys();
   if (kept) return kept;
+  const keys = await makeKeys();
+  await state.writePendingKeys(keys);
+  return keys;
+}
+
+/** Makes the two key pairs of an agent; nobody else ever has their private halves. */
+export async function makeKeys(): Promise<PendingKeys> {
   const sign = await generateKeyPair("Ed25519", { extractable: true });
   const seal = await generateKeyPair("ECDH-ES", { crv: "X25519", extractable: true });
   const [signKey, sealKey] = await Promise.all([
     exportJWK(sign.privateKey),
     exportJWK(seal.privateKey),
   ]);
-  const keys = { signKey, sealKey } as PendingKeys;
-  await state.writePendingKeys(keys);
-  return keys;
+  return { signKey, sealKey } as PendingKeys;
+}
+
+/** What people compare when they approve an agent: the RFC 7638 thumbprint of its signing key. */
+export function fingerprintOf({ signKey }: PendingKeys): Promise<string> {
+  const { d: _, ...publicJwk } = signKey;
+  return calculateJwkThumbprint(publicJwk);
 }
 
 async function join(

@@ -2,7 +2,7 @@ import { sendHeartbeat } from "@rookery/shared/api/agent_protocol.ts";
 import type { BootId } from "@rookery/shared/ids.ts";
 import type { ProblemError } from "@rookery/shared/problem.ts";
 import { boundedMs, type Clock, jitteredMs } from "./clock.ts";
-import { type ControlPlane, isDismissal } from "./control_plane.ts";
+import { type ControlPlane, isDecisionPending, isDismissal, patienceMs } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import { errorText, type Log } from "./log.ts";
 import { unlockedKeys } from "./ssh/unlocked_keys.ts";
@@ -54,10 +54,25 @@ export async function runHeartbeat(options: HeartbeatOptions, kick: HeartbeatKic
     } catch (error) {
       if (signal.aborted) return;
       if (isDismissal(error)) return options.onDismissal(error);
+      if (isDecisionPending(error)) {
+        await waitForDecision(options, error, failures++);
+        continue;
+      }
       log("warn", "heartbeat_failed", { reason: errorText(error), failures: ++failures });
       await clock.sleep(100 + jitteredMs(failures, RETRY), { signal });
     }
   }
+}
+
+/** The leases are with others by now; the agent stays, and goes on when a person has trusted it again. */
+async function waitForDecision(
+  { leases, clock, log, signal }: HeartbeatOptions,
+  problem: ProblemError,
+  tries: number,
+): Promise<void> {
+  leases.abortAll("lease_lost");
+  log("error", "agent_waits", { status: problem.type, reason: problem.message });
+  await clock.sleep(patienceMs(tries), { signal });
 }
 
 /** Sends one heartbeat; returns after how many milliseconds the next is due. */

@@ -3,7 +3,7 @@ import type { BootId, ClaimId, LeaseId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { decodeJwt } from "jose";
 import { boundedMs, type Clock, jitteredMs } from "./clock.ts";
-import { type ControlPlane, isDismissal } from "./control_plane.ts";
+import { type ControlPlane, isDecisionPending, isDismissal, patienceMs } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import type { HeartbeatKick } from "./heartbeat.ts";
 import { errorText, type Log } from "./log.ts";
@@ -81,7 +81,7 @@ export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
       if (isDismissal(error)) return options.onDismissal(error);
       if (spool.filling.aborted) continue;
       log("warn", "claim_failed", { reason: errorText(error), failures: ++failures });
-      const wait = retryAfterMs(error) ?? 100;
+      const wait = isDecisionPending(error) ? patienceMs(failures) : retryAfterMs(error) ?? 100;
       await clock.sleep(wait + jitteredMs(failures, RETRY), { signal });
     }
   }

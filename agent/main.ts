@@ -2,7 +2,7 @@ import { UnexpectedReplyError } from "@rookery/shared/client.ts";
 import { ProblemError, PROBLEMS } from "@rookery/shared/problem.ts";
 import { Agent } from "./agent.ts";
 import { CommandLineError, type Order, readCommandLine, USAGE } from "./command_line.ts";
-import { enroll, EnrolmentError } from "./enroll.ts";
+import { enroll, EnrolmentError, fingerprintOf } from "./enroll.ts";
 import { AddressError, openRoute } from "./http.ts";
 import { errorText, jsonLog } from "./log.ts";
 import { CaFileError } from "./network_settings.ts";
@@ -41,10 +41,14 @@ async function enrollCommand({ state: path, url = "", token = "" }: Order): Prom
   using route = await openRoute(url, { stateFolder: path, settings: await readSettings(path) });
   const identity = await enroll(
     { controlPlaneUrl: url, joinToken: token },
-    { state, send: route.send, signal: AbortSignal.timeout(ENROL_MS) },
+    { state, send: route.send, signal: AbortSignal.timeout(ENROL_MS), onPending },
   );
   print(`Enrolled as ${identity.name} (${identity.agentId}). Start it with: run --state ${path}`);
   return 0;
+}
+
+function onPending(fingerprint: string): void {
+  print(`It waits for approval by its fingerprint: ${fingerprint}`);
 }
 
 async function runCommand(path: string): Promise<number> {
@@ -74,6 +78,7 @@ async function statusCommand(path: string): Promise<number> {
     return 1;
   }
   print(`agent         ${identity.name} (${identity.agentId})`);
+  print(`fingerprint   ${await fingerprintOf(identity)}`);
   print(`control plane ${identity.controlPlaneUrl}`);
   print(`sites         ${identity.siteIds.join(", ")}`);
   return 0;

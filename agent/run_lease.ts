@@ -19,7 +19,8 @@ import { AGENT_VERSION } from "./version.ts";
 const CONFIRM_MS = 25_000;
 
 export interface LeaseWork extends Deliverer {
-  readonly signKey: CryptoKey;
+  /** A rotation changes them meanwhile. */
+  readonly keys: { readonly signKey: CryptoKey };
   readonly allowAddress: (target: { address: string; port: number }) => boolean;
   /** Why the local policy does not let a job of this kind run. */
   readonly refuseKind: (kind: JobKind) => string | undefined;
@@ -57,7 +58,11 @@ export async function runLease(
     lease.reporting();
     const durationMs = Math.round(work.clock.now() - startedAt);
     logEnd(claims, ended.report, { durationMs, log: work.log });
-    const result = await signResult(claims, { report: ended.report, durationMs }, work.signKey);
+    const result = await signResult(
+      claims,
+      { report: ended.report, durationMs },
+      work.keys.signKey,
+    );
     await deliver({ leaseId: claims.jti, result, uploads: ended.uploads }, work);
   } catch (error) {
     work.log("error", "lease_dropped", { reason: errorText(error) });

@@ -45,6 +45,7 @@ export class StateFolderError extends Error {
 /** The agent's folder on disk: mode 0700, every file 0600, written whole and fsynced or not at all. */
 export class StateFolder {
   readonly path: string;
+  #updating: Promise<void> = Promise.resolve();
 
   private constructor(path: string) {
     this.path = path;
@@ -101,6 +102,58 @@ export class StateFolder {
 
   writeTrust(trust: LearntTrust): Promise<void> {
     return this.#write("trust.json", trust);
+  }
+
+  /** Keys of a rotation that began; on disk before they are sent. */
+  readNextKeys(): Promise<PendingKeys | undefined> {
+    return this.#read("next_keys.json", PendingKeys);
+  }
+
+  writeNextKeys(keys: PendingKeys): Promise<void> {
+    return this.#write("next_keys.json", keys);
+  }
+
+  async removeNextKeys(): Promise<void> {
+    await Deno.remove(join(this.path, "next_keys.json")).catch(ignoreMissing);
+  }
+
+  /** Every key pair that the agent may be known by. */
+  async readAllKeys(): Promise<
+    {
+      next: PendingKeys | undefined;
+      current: PendingKeys | undefined;
+      former: PendingKeys | undefined;
+    }
+  > {
+    const [next, current, former] = await Promise.all([
+      this.readNextKeys(),
+      this.readIdentity(),
+      this.#read("former_keys.json", PendingKeys),
+    ]);
+    // The same twice: the process was killed after it had adopted them.
+    return { next: next?.signKey.x === current?.signKey.x ? undefined : next, current, former };
+  }
+
+  /** Makes keys the agent's own; the former ones stay, for a control plane that is restored from a backup. */
+  async adoptKeys({ signKey, sealKey }: PendingKeys): Promise<void> {
+    await this.updateIdentity(async (identity) => {
+      const former = { signKey: identity.signKey, sealKey: identity.sealKey };
+      await this.#write("former_keys.json", former);
+      return { ...identity, signKey, sealKey };
+    });
+    await this.removeNextKeys();
+  }
+
+  /** Changes what is stored of the identity; two changes at once come one after the other. */
+  updateIdentity(
+    change: (identity: AgentIdentity) => AgentIdentity | Promise<AgentIdentity>,
+  ): Promise<void> {
+    const updated = this.#updating.then(async () => {
+      const identity = await this.readIdentity();
+      if (identity) await this.#write("identity.json", AgentIdentity.parse(await change(identity)));
+    });
+    this.#updating = updated.catch(() => {});
+    return updated;
   }
 
   /** Raises and stores the boot counter: two boots never share a number, also after a power cut. */

@@ -29,8 +29,8 @@ export interface LeaseExpectation {
   readonly signingKeys: readonly (JWK & { kid: string })[];
   /** Looks for a signing key that is not among those: the control plane may have a new one. */
   readonly findSigningKey?: (kid: string) => Promise<JWK | undefined>;
-  /** Opens what was sealed to this agent. */
-  readonly sealKey: CryptoKey;
+  /** Open what was sealed to this agent: the newest first, then those that a rotation replaced. */
+  readonly sealKeys: readonly CryptoKey[];
   /** What this boot has accepted before: a lease that is sent again is refused. */
   readonly epochs: SeenEpochs;
 }
@@ -73,7 +73,7 @@ export async function verifyLease(
   if (await sha256(granted.credential) !== claims.credentialSha256) {
     throw mismatch(claims, "credentialSha256");
   }
-  const credential = await openCredential(granted.credential, claims, expected.sealKey);
+  const credential = await openCredential(granted.credential, claims, expected.sealKeys);
   if (!expected.epochs.accept(claims.sub, claims.epoch)) throw mismatch(claims, "epoch");
   return { claims, driver, credential };
 }
@@ -153,9 +153,9 @@ async function compareDriver(claims: LeaseClaims): Promise<Driver> {
 async function openCredential(
   jwe: string,
   claims: LeaseClaims,
-  sealKey: CryptoKey,
+  sealKeys: readonly CryptoKey[],
 ): Promise<SealedCredential> {
-  const credential = await decryptCredential(jwe, claims, sealKey);
+  const credential = await decryptCredential(jwe, claims, sealKeys);
   const wrong = [
     credential.leaseId !== claims.jti && "jti",
     credential.epoch !== claims.epoch && "epoch",
@@ -167,20 +167,35 @@ async function openCredential(
   return credential;
 }
 
-async function decryptCredential(jwe: string, claims: LeaseClaims, sealKey: CryptoKey) {
+async function decryptCredential(
+  jwe: string,
+  claims: LeaseClaims,
+  sealKeys: readonly CryptoKey[],
+): Promise<SealedCredential> {
+  for (const sealKey of sealKeys) {
+    const credential = await decryptWith(jwe, sealKey);
+    if (credential) return credential;
+  }
+  throw new LeaseRefusedError("Cannot open the credential of the lease with this agent's key", {
+    claims,
+  });
+}
+
+async function decryptWith(
+  jwe: string,
+  sealKey: CryptoKey,
+): Promise<SealedCredential | undefined> {
   try {
     const { plaintext, protectedHeader } = await compactDecrypt(jwe, sealKey, {
       keyManagementAlgorithms: ["ECDH-ES"],
       contentEncryptionAlgorithms: ["A256GCM"],
       maxDecompressedLength: 0,
     });
-    if (protectedHeader.cty !== CREDENTIAL_TYPE) throw new TypeError("wrong content type");
+    if (protectedHeader.cty !== CREDENTIAL_TYPE) return undefined;
     return SealedCredential.parse(JSON.parse(new TextDecoder().decode(plaintext)));
   } catch {
     // The cause is dropped on purpose: a parse error could quote what was sealed.
-    throw new LeaseRefusedError("Cannot open the credential of the lease with this agent's key", {
-      claims,
-    });
+    return undefined;
   }
 }
 

@@ -1,5 +1,6 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { authenticateAgent } from "./agents/authenticate_agent.ts";
+import { mountAgentIdentity } from "./agents/identity_routes.ts";
 import { mountAgentProtocol } from "./agents/protocol_routes.ts";
 import { mountAgents } from "./agents/routes.ts";
 import { mountApiTokens } from "./api_tokens/routes.ts";
@@ -67,6 +68,7 @@ function mountInventory(app: App, services: Services): void {
 
 function mountWork(app: App, services: Services): void {
   mountAgents(app, services);
+  mountAgentIdentity(app, services);
   mountAgentProtocol(app, services);
   mountJobs(app, services);
   mountLeases(app, services);

@@ -1,7 +1,6 @@
 import type { AgentServices } from "./agents/services.ts";
 import { createProofNonces } from "./agents/proof_nonces.ts";
 import { SessionCount } from "./agents/session_count.ts";
-import { UsedProofs } from "./agents/used_proofs.ts";
 import { startTexts } from "./backups/texts.ts";
 import type { Config } from "./config.ts";
 import type { ConnectedDatabase } from "./database/connect.ts";
@@ -49,7 +48,6 @@ export async function startServices(
     issuer: `urn:uuid:${installation.id}`,
     incarnation: installation.incarnation,
     nonces: await createProofNonces(keyRing),
-    usedProofs: new UsedProofs(),
     floors: new ClaimFloors(),
     sessionCount: new SessionCount(db),
     throttle: new LoginThrottle(),

@@ -7,6 +7,11 @@ export const PROBLEMS = {
     "Agent locked",
     "Two copies of this agent are running; re-trust one of them.",
   ],
+  "agent-pending": [
+    403,
+    "Agent pending",
+    "Compare the fingerprint that the agent printed, and approve it; the agent goes on by itself.",
+  ],
   "agent-revoked": [
     410,
     "Agent revoked",

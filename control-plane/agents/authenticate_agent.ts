@@ -6,16 +6,14 @@ import type { AppContext } from "../http/app_type.ts";
 import type { AgentCaller } from "../http/caller.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import { type AccessToken, readAccessToken } from "./access_token.ts";
+import { findKeyHolder, type KeyHolder } from "./key_store.ts";
 import { ProofError, type ProvenKey, verifyProof } from "./proof.ts";
 import type { ProofNonces } from "./proof_nonces.ts";
-import { type AgentRow, findAgentByThumbprint } from "./store.ts";
-import type { UsedProofs } from "./used_proofs.ts";
 
 export interface AgentAuthentication {
   readonly db: Kysely<Database>;
   readonly keyRing: KeyRing;
   readonly nonces: ProofNonces;
-  readonly usedProofs: UsedProofs;
   readonly issuer: string;
   readonly publicUrl: string;
 }
@@ -45,10 +43,9 @@ export async function authenticateAgent(
   if (token && token.thumbprint !== key.thumbprint) {
     throw new ProblemError("invalid-proof", "The access token belongs to another key.");
   }
-  if (opening && !by.usedProofs.take(key.jti)) {
-    throw new ProblemError("invalid-proof", "The proof was used before.");
-  }
-  return callerOf(await findAgentByThumbprint(by.db, key.thumbprint), token);
+  const { thumbprint } = key;
+  const holder = await findKeyHolder(by.db, { thumbprint, bootId: token?.bootId });
+  return callerOf(holder, key, token);
 }
 
 function bearerOf(context: AppContext): string | undefined {
@@ -84,20 +81,28 @@ export async function proveKey(
   }
 }
 
-function callerOf(agent: AgentRow | undefined, token: AccessToken | undefined): AgentCaller {
-  if (!agent) throw new ProblemError("agent-revoked", "No agent has this key.");
-  if (agent.status === "revoked") {
-    throw new ProblemError("agent-revoked", "This agent was revoked.");
+function callerOf(
+  holder: KeyHolder | undefined,
+  { thumbprint, jti }: ProvenKey,
+  token: AccessToken | undefined,
+): AgentCaller {
+  if (!holder) throw new ProblemError("agent-revoked", "No agent has this key.");
+  // Who opens a session is judged where that is done: what is found out there has to be written down.
+  if (token) refuseWithoutSession(holder);
+  const { id: agentId, name } = holder.agent;
+  const identity = { kind: "agent", agentId, name, thumbprint, jti } as const;
+  return token ? { ...identity, bootId: token.bootId } : identity;
+}
+
+/** A key or a boot that was replaced opens its session again: there it gets its answer. */
+function refuseWithoutSession({ agent: { status }, keyState, bootReplaced }: KeyHolder): void {
+  if (status === "revoked") throw new ProblemError("agent-revoked", "This agent was revoked.");
+  if (keyState === "dead") throw new ProblemError("agent-revoked", "This key was replaced.");
+  if (status === "locked") throw new ProblemError("agent-locked", "This agent is locked.");
+  if (status === "pending") {
+    throw new ProblemError("agent-pending", "This agent waits until its fingerprint is approved.");
   }
-  if (agent.status === "locked") throw new ProblemError("agent-locked", "This agent is locked.");
-  if (agent.status === "pending") {
-    throw new ProblemError("forbidden", "This agent waits until its fingerprint is approved.");
+  if (keyState === "retired" || bootReplaced) {
+    throw new ProblemError("session-required", "Another key or boot of this agent took over.");
   }
-  return {
-    kind: "agent",
-    agentId: agent.id,
-    name: agent.name,
-    thumbprint: agent.thumbprint,
-    ...(token ? { bootId: token.bootId } : {}),
-  };
 }

@@ -7,9 +7,10 @@ import { systemActor, writeAudit } from "../audit/store.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import type { ProvenKey } from "./proof.ts";
+import { findKey } from "./key_store.ts";
+import { reenrol } from "./reenrol.ts";
 import {
   type AgentRow,
-  findAgentByThumbprint,
   insertAgent,
   type JoinTokenRow,
   lockJoinToken,
@@ -41,9 +42,10 @@ export async function enrol(tx: Transaction<Database>, enrolment: Enrolment): Pr
   if (!token) throw invalid("There is no such join token.");
   if (token.usedByThumbprint !== null) return await enrolAgain(token, enrolment);
   if (token.expired) throw invalid("The join token has expired.");
-  const known = await findAgentByThumbprint(tx, enrolment.key.thumbprint);
+  const known = await findKey(tx, enrolment.key.thumbprint);
   if (known) throw new ProblemError("conflict", "This key belongs to an enrolled agent already.");
-  return await enrolFirst(tx, token, enrolment);
+  if (token.replacesAgentId === null) return await enrolFirst(tx, token, enrolment);
+  return await reenrol(tx, { ...token, replacesAgentId: token.replacesAgentId }, enrolment);
 }
 
 function enrolAgain(token: JoinTokenRow, { key }: Enrolment): AgentId {
@@ -71,6 +73,7 @@ async function enrolFirst(tx: Transaction<Database>, token: JoinTokenRow, enrolm
     id: agentId,
     tenantId: token.tenantId,
     name: token.agentName,
+    status: token.requireApproval ? "pending" : "active",
     signJwk: key.jwk,
     sealJwk,
     thumbprint: key.thumbprint,
@@ -121,8 +124,11 @@ function originOf({ address, requestId }: Enrolment) {
   return { address, requestId };
 }
 
-/** What an enrolled agent is told about itself. */
-export function activeOrRefuse(agent: AgentRow | undefined): AgentRow {
-  if (agent && agent.status !== "revoked") return agent;
-  throw new ProblemError("agent-revoked", "This agent was revoked.");
+/** What an enrolled agent is told about itself; one that is locked hears of it when it opens its session. */
+export function standingOrRefuse(agent: AgentRow | undefined) {
+  if (!agent || agent.status === "revoked") {
+    throw new ProblemError("agent-revoked", "This agent was revoked.");
+  }
+  const status: "active" | "pending" = agent.status === "pending" ? "pending" : "active";
+  return { name: agent.name, status };
 }

@@ -1,12 +1,19 @@
-import type { Kysely } from "kysely";
+import type { Kysely, Transaction } from "kysely";
 import { PROTOCOL_VERSION } from "@rookery/shared/api/agent_protocol.ts";
-import type { AgentId, BootId, SiteId } from "@rookery/shared/ids.ts";
+import type { SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { systemActor, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
+import type { Log } from "../http/log.ts";
 import { sessionTtlSeconds } from "../jobs/lease_details.ts";
 import { returnOtherBoots } from "../jobs/reap.ts";
+import { findBoot, type HeardBoot, noteBootHeard, replaceOtherBoots } from "./boot_store.ts";
+import { judgeBoot, type Refusal } from "./judge_boot.ts";
+import { findKeyHolder, type KeyHolder, promoteNextKey, wantsNewKeys } from "./key_store.ts";
+import { lockAgent } from "./lock_agent.ts";
 import { noteBoot, siteIdsOf, upsertSession } from "./store.ts";
+import { takeProof } from "./used_proofs.ts";
 
 const MIN_HEARTBEAT_SECONDS = 20;
 const MOST_BOOTS_AHEAD = 100_000;
@@ -15,57 +22,117 @@ const HEARTBEATS_PER_SECOND = 500;
 /** A lease must survive two lost heartbeats. */
 const HEARTBEATS_PER_TTL = 3;
 
-export interface Boot {
-  readonly agentId: AgentId;
-  readonly bootId: BootId;
-  readonly sequence: number;
+export interface Boot extends HeardBoot {
   readonly capacity: number;
   readonly agentVersion: string;
   readonly protocolVersion: number;
   readonly drivers: Record<string, string>;
+  /** The `jti` of the proof that opens the session. */
+  readonly jti: string;
+  readonly requestId: string;
 }
 
 export interface OpenedSession {
   readonly siteIds: SiteId[];
   readonly ttlSeconds: number;
+  /** The agent is to make new keys. */
+  readonly rotateKeys: boolean;
 }
 
 /**
  * Opens the session of a boot, or the same boot's once more; another boot frees the leases of the one before
- * in the same transaction. A boot counter that went back by more than a lost write is a copy of the agent.
+ * in the same transaction. Two copies of one agent lock it, see `judgeBoot`.
  */
-export function openSession(db: Kysely<Database>, boot: Boot): Promise<OpenedSession> {
+export async function openSession(
+  { db, log }: { readonly db: Kysely<Database>; readonly log: Log },
+  boot: Boot,
+): Promise<OpenedSession> {
   if (boot.protocolVersion !== PROTOCOL_VERSION) {
     throw new ProblemError(
       "agent-too-old",
       `The agent speaks protocol ${boot.protocolVersion}, the control plane ${PROTOCOL_VERSION}.`,
     );
   }
-  return inTransaction(db, async (tx) => {
-    const agent = await tx.selectFrom("agents").select(["sessionSequence", "status"])
-      .where("id", "=", boot.agentId).forNoKeyUpdate().executeTakeFirstOrThrow();
-    if (agent.status !== "active") {
-      throw new ProblemError("agent-revoked", "This agent was revoked.");
-    }
-    if (boot.sequence < agent.sessionSequence - 1) {
-      throw new ProblemError(
-        "agent-locked",
-        `The agent's boot counter went back from ${agent.sessionSequence} to ${boot.sequence}.`,
-      );
-    }
-    refuseLeap(boot, agent.sessionSequence);
-    const siteIds = await siteIdsOf(tx, boot.agentId);
-    const ttlSeconds = await sessionTtlSeconds(tx, siteIds);
-    await upsertSession(tx, { ...boot, ttlSeconds });
-    await returnOtherBoots(tx, boot);
-    await noteBoot(tx, {
+  // A refusal that leaves its mark must commit, so it is thrown only afterwards.
+  const opened = await inTransaction(db, (tx) => openOrRefuse(tx, boot));
+  if (!("problem" in opened)) return opened;
+  const { problem, consequence } = opened;
+  if (consequence === "lock") {
+    log({
+      level: "error",
+      message: "Agent locked",
       agentId: boot.agentId,
-      sequence: Math.max(agent.sessionSequence, boot.sequence),
-      version: boot.agentVersion,
-      drivers: boot.drivers,
+      reason: problem.message,
     });
-    return { siteIds, ttlSeconds };
+  }
+  throw problem;
+}
+
+async function openOrRefuse(
+  tx: Transaction<Database>,
+  boot: Boot,
+): Promise<OpenedSession | Refusal> {
+  await tx.selectFrom("agents").select("id").where("id", "=", boot.agentId).forNoKeyUpdate()
+    .executeTakeFirst();
+  // A statement of its own: what another session changed while this one waited for the lock counts.
+  const holder = await findKeyHolder(tx, boot);
+  if (!holder) throw new ProblemError("agent-revoked", "No agent has this key.");
+  if (!await takeProof(tx, boot)) {
+    throw new ProblemError("invalid-proof", "The proof was used before.");
+  }
+  const refusal = judgeBoot(holder, boot, await findBoot(tx, boot));
+  if (refusal) {
+    await markRefusal(tx, boot, refusal);
+    return refusal;
+  }
+  refuseLeap(boot, holder.agent.sessionSequence);
+  return await admit(tx, boot, holder);
+}
+
+async function admit(
+  tx: Transaction<Database>,
+  boot: Boot,
+  { agent, keyState }: KeyHolder,
+): Promise<OpenedSession> {
+  if (keyState === "next") await useNewKey(tx, boot, agent);
+  await noteBootHeard(tx, boot, { admitted: true });
+  await replaceOtherBoots(tx, boot);
+  const siteIds = await siteIdsOf(tx, boot.agentId);
+  const ttlSeconds = await sessionTtlSeconds(tx, siteIds);
+  await upsertSession(tx, { ...boot, ttlSeconds });
+  await returnOtherBoots(tx, boot);
+  await noteBoot(tx, {
+    agentId: boot.agentId,
+    sequence: Math.max(agent.sessionSequence, boot.sequence),
+    version: boot.agentVersion,
+    drivers: boot.drivers,
   });
+  return { siteIds, ttlSeconds, rotateKeys: await wantsNewKeys(tx, boot.agentId) };
+}
+
+async function useNewKey(tx: Transaction<Database>, boot: Boot, agent: KeyHolder["agent"]) {
+  await promoteNextKey(tx, agent, boot.thumbprint);
+  const { address, requestId, thumbprint } = boot;
+  await writeAudit(tx, {
+    actor: { kind: "agent", id: agent.id, name: agent.name, address, requestId },
+    action: "agent.rotate_keys",
+    target: { kind: "agent", id: agent.id },
+    detail: { thumbprint, oldThumbprint: agent.thumbprint },
+  });
+}
+
+async function markRefusal(
+  tx: Transaction<Database>,
+  boot: Boot,
+  { problem, consequence }: Refusal,
+): Promise<void> {
+  if (consequence === "none") return;
+  await noteBootHeard(tx, boot, { admitted: false });
+  if (consequence === "lock") {
+    const { address, requestId } = boot;
+    const actor = { ...systemActor("fork detection"), address, requestId };
+    await lockAgent(tx, boot.agentId, { actor, reason: problem.message });
+  }
 }
 
 /** An agent may be ahead of a restored database, but not so far that its own next boot would be behind for ever. */

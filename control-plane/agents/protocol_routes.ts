@@ -3,6 +3,7 @@ import {
   enrollAgent,
   openAgentSession,
   readSigningKeys,
+  rotateAgentKeys,
 } from "@rookery/shared/api/agent_protocol.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { refuseDuplicates } from "../database/constraints.ts";
@@ -13,12 +14,13 @@ import { releaseOffers } from "../jobs/reap.ts";
 import { ACCESS_TOKEN_SECONDS, signAccessToken } from "./access_token.ts";
 import { proveKey } from "./authenticate_agent.ts";
 import {
-  activeOrRefuse,
   auditReuse,
   enrol,
   type Enrolment,
   ReusedTokenError,
+  standingOrRefuse,
 } from "./enrolment.ts";
+import { agreeOnKeys } from "./agree_on_keys.ts";
 import { heartbeatSeconds, openSession } from "./open_session.ts";
 import type { AgentServices } from "./services.ts";
 import { findAgent, setCapacity, siteIdsOf } from "./store.ts";
@@ -31,6 +33,7 @@ const DUPLICATES = {
   ],
   // Two tokens used at once by one key: one of them made the agent.
   agents_thumbprint_key: ["signJwk", "this key belongs to an enrolled agent already"],
+  agent_keys_pkey: ["signJwk", "this key belongs to an enrolled agent already"],
 } as const;
 
 /** How agents join, open their sessions and leave; what they do in between is in `jobs/lease_routes.ts`. */
@@ -54,9 +57,10 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
     return await enrolled(services, { ...offered, address, requestId });
   });
 
-  route(app, openAgentSession, async ({ body }, { caller }) => {
-    const { agentId, thumbprint } = caller;
-    const session = await openSession(db, { ...body, agentId });
+  route(app, openAgentSession, async ({ body }, { caller, address, requestId }) => {
+    const { agentId, thumbprint, jti } = caller;
+    const boot = { ...body, agentId, thumbprint, jti, address, requestId };
+    const session = await openSession(services, boot);
     const { bootId } = body;
     const token = { agentId, bootId, thumbprint };
     return {
@@ -68,6 +72,12 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
       keyGeneration: keyRing.generation,
     };
   });
+
+  route(
+    app,
+    rotateAgentKeys,
+    async ({ body }, context) => await agreeOnKeys(services, body, context),
+  );
 
   route(app, drainAgent, async ({ body }, { caller }) => {
     const boot = { agentId: caller.agentId, bootId: body.bootId };
@@ -91,10 +101,11 @@ async function enrolled(services: AgentServices, enrolment: Enrolment) {
       DUPLICATES,
       () => inTransaction(db, (tx) => enrol(tx, enrolment)),
     );
-    const { name } = activeOrRefuse(await findAgent(db, agentId));
+    const { name, status } = standingOrRefuse(await findAgent(db, agentId));
     return {
       agentId,
       name,
+      status,
       issuer: services.issuer,
       siteIds: await siteIdsOf(db, agentId),
       incarnation: services.incarnation,

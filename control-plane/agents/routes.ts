@@ -8,7 +8,7 @@ import {
   revokeAgent,
 } from "@rookery/shared/api/agents.ts";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
-import { AgentId, JoinTokenId, type SiteId, type TenantId } from "@rookery/shared/ids.ts";
+import { AgentId, JoinTokenId, type SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { newId } from "../database/new_id.ts";
@@ -19,17 +19,16 @@ import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import { returnAllLeases } from "../jobs/reap.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
-import type { Scope } from "../permissions/scope.ts";
+import { agentOf, readAgent } from "./agent_view.ts";
+import { countHeldCredentials } from "./held_credentials.ts";
+import { planEnrolment } from "./plan_enrolment.ts";
 import {
-  type AgentView,
   deleteUnusedJoinToken,
-  findNameHolder,
   insertJoinToken,
   type JoinTokenRow,
   markRevoked,
   selectAgents,
   selectJoinTokens,
-  selectVisibleSites,
 } from "./store.ts";
 
 /** Agents and join tokens, as people see them. */
@@ -46,33 +45,41 @@ export function mountAgents(
   route(app, getAgent, async ({ params }, { scope }) => await readAgent(db, scope, params.agentId));
 
   route(app, revokeAgent, async ({ params: { agentId } }, context) => {
-    await readAgent(db, context.scope, agentId);
-    await inTransaction(db, async (tx) => {
-      if (!await markRevoked(tx, agentId)) return;
-      await returnAllLeases(tx, agentId);
+    const { scope } = context;
+    await readAgent(db, scope, agentId);
+    const credentialsHeld = await inTransaction(db, async (tx) => {
+      const isNew = await markRevoked(tx, agentId);
+      if (isNew) await returnAllLeases(tx, agentId);
+      // After the agent's row was taken: every delivery that was on its way is in the ledger by now.
+      const held = await countHeldCredentials(tx, { agentId, scope });
       const target = { kind: "agent", id: agentId };
-      await writeAudit(tx, { actor: actorOf(context), action: "agent.revoke", target });
+      const detail = { credentialsHeld: held };
+      if (isNew) {
+        await writeAudit(tx, { actor: actorOf(context), action: "agent.revoke", target, detail });
+      }
+      return held;
     });
-    return await readAgent(db, context.scope, agentId);
+    return { ...await readAgent(db, scope, agentId), credentialsHeld };
   });
 
   route(app, createJoinToken, async ({ body }, context) => {
     const secret = `rkj_${randomSecret()}`;
     const row = await inTransaction(db, async (tx) => {
-      const tenantId = await tenantOf(tx, context.scope, body.siteIds);
-      await refuseTakenName(tx, { tenantId, name: body.agentName });
+      const planned = await planEnrolment(tx, context.scope, body);
+      const { expiresInSeconds, requireApproval } = body;
       const token = await insertJoinToken(tx, {
-        ...body,
+        ...planned,
+        ...{ expiresInSeconds, requireApproval },
         id: newId<JoinTokenId>(),
-        tenantId,
         secretSha256: await sha256(secret),
         createdBy: context.caller.userId,
       });
+      const { agentName, siteIds, replacesAgentId } = planned;
       await writeAudit(tx, {
         actor: actorOf(context),
         action: "join_token.create",
         target: { kind: "join_token", id: token.id },
-        detail: { agentName: body.agentName, siteIds: body.siteIds },
+        detail: { agentName, siteIds, requireApproval, replacesAgentId },
       });
       return token;
     });
@@ -97,21 +104,6 @@ export function mountAgents(
   });
 }
 
-async function readAgent(db: Kysely<Database>, scope: Scope, agentId: AgentId) {
-  const [row] = await selectAgents(db, { scope, agentId, limit: 1 });
-  if (!row) throw new ProblemError("not-found", "There is no such agent.");
-  return agentOf(row);
-}
-
-function agentOf(row: AgentView) {
-  return {
-    ...row,
-    enrolledAt: row.enrolledAt.toString(),
-    revokedAt: row.revokedAt?.toString() ?? null,
-    lastSeenAt: row.lastSeenAt?.toString() ?? null,
-  };
-}
-
 function joinTokenOf(row: JoinTokenRow) {
   return {
     ...row,
@@ -120,37 +112,6 @@ function joinTokenOf(row: JoinTokenRow) {
     expiresAt: row.expiresAt.toString(),
     usedAt: row.usedAt?.toString() ?? null,
   };
-}
-
-/** An agent serves one tenant only: another customer's addresses are not its business. */
-async function tenantOf(db: Kysely<Database>, scope: Scope, siteIds: readonly SiteId[]) {
-  const sites = await selectVisibleSites(db, scope, siteIds);
-  const missing = siteIds.findIndex((id) => !sites.some((site) => site.id === id));
-  const [first] = sites;
-  if (missing >= 0 || !first) throw refusedSite(Math.max(missing, 0), "there is no such site");
-  const foreign = siteIds.findIndex((id) =>
-    sites.find((site) => site.id === id)?.tenantId !== first.tenantId
-  );
-  if (foreign >= 0) throw refusedSite(foreign, "belongs to another tenant than the first site");
-  return first.tenantId;
-}
-
-/** Found out now rather than on the agent's machine, where only the enrolment itself is sure. */
-async function refuseTakenName(db: Kysely<Database>, wanted: { tenantId: TenantId; name: string }) {
-  const holder = await findNameHolder(db, wanted);
-  if (!holder) return;
-  const detail = holder === "agent"
-    ? "another agent has this name: revoke the old agent, or choose another name"
-    : "an unused join token is for this name: withdraw it, or choose another name";
-  throw new ProblemError("conflict", `#/agentName: ${detail}`, {
-    errors: [{ detail, pointer: "#/agentName" }],
-  });
-}
-
-function refusedSite(index: number, detail: string): ProblemError {
-  return new ProblemError("validation", `#/siteIds/${index}: ${detail}`, {
-    errors: [{ detail, pointer: `#/siteIds/${index}` }],
-  });
 }
 
 /** 256 random bits. */

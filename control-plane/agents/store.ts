@@ -1,19 +1,13 @@
 import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
 import type { SealJwk, SignJwk } from "@rookery/shared/api/agent_protocol.ts";
 import type { AgentId, BootId, JoinTokenId, SiteId, TenantId } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
 import type { AgentsTable, Database, JoinTokensTable } from "../database/schema.ts";
+import { insertKey } from "./key_store.ts";
 import { isVisible, type Scope, whereVisible } from "../permissions/scope.ts";
 
 export type AgentRow = Selectable<AgentsTable>;
 export type JoinTokenRow = Selectable<JoinTokensTable>;
-
-export function findAgentByThumbprint(
-  db: Kysely<Database>,
-  thumbprint: string,
-): Promise<AgentRow | undefined> {
-  return db.selectFrom("agents").selectAll().where("thumbprint", "=", thumbprint)
-    .executeTakeFirst();
-}
 
 export function findAgent(
   db: Kysely<Database>,
@@ -29,13 +23,22 @@ export async function countSessions(db: Kysely<Database>): Promise<number> {
   return rows[0]?.sessions ?? 0;
 }
 
-/** Locks an agent against revocation until the transaction ends; undefined when it is not active. */
-export async function lockActiveAgent(
+/** Holds an agent active until the transaction ends: a revocation or a lock waits. Throws when it is not active. */
+export async function holdActiveAgent(tx: Transaction<Database>, agentId: AgentId): Promise<void> {
+  const agent = await tx.selectFrom("agents").select("status").where("id", "=", agentId)
+    .forShare().executeTakeFirst();
+  if (agent?.status === "active") return;
+  if (agent?.status === "locked") throw new ProblemError("agent-locked", "This agent is locked.");
+  throw new ProblemError("agent-revoked", "This agent was revoked.");
+}
+
+/** Locks an agent in whatever state it is, so that its state can be changed. */
+export async function lockAgentRow(
   tx: Transaction<Database>,
   agentId: AgentId,
 ): Promise<AgentRow | undefined> {
-  return await tx.selectFrom("agents").selectAll().where("id", "=", agentId)
-    .where("status", "=", "active").forShare().executeTakeFirst();
+  return await tx.selectFrom("agents").selectAll().where("id", "=", agentId).forNoKeyUpdate()
+    .executeTakeFirst();
 }
 
 export async function siteIdsOf(db: Kysely<Database>, agentId: AgentId): Promise<SiteId[]> {
@@ -100,6 +103,7 @@ export interface NewAgent {
   readonly id: AgentId;
   readonly tenantId: TenantId;
   readonly name: string;
+  readonly status: "pending" | "active";
   readonly signJwk: SignJwk;
   readonly sealJwk: SealJwk;
   readonly thumbprint: string;
@@ -110,7 +114,9 @@ export interface NewAgent {
 
 export async function insertAgent(tx: Transaction<Database>, agent: NewAgent): Promise<void> {
   const { siteIds, ...row } = agent;
-  await tx.insertInto("agents").values({ ...row, status: "active" }).execute();
+  await tx.insertInto("agents").values(row).execute();
+  const { id: agentId, thumbprint, signJwk, sealJwk } = agent;
+  await insertKey(tx, { agentId, thumbprint, signJwk, sealJwk, state: "current" });
   await tx.insertInto("agentSites")
     .values(siteIds.map((siteId) => ({ agentId: agent.id, siteId }))).execute();
 }
@@ -173,6 +179,8 @@ export async function insertJoinToken(
     siteIds: readonly SiteId[];
     createdBy: string | null;
     expiresInSeconds: number;
+    requireApproval: boolean;
+    replacesAgentId: AgentId | null;
   },
 ): Promise<JoinTokenRow> {
   const { expiresInSeconds, siteIds, ...row } = token;

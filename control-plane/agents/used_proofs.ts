@@ -1,30 +1,25 @@
-/** Longer than any nonce is accepted, so that a proof is forgotten only when it is worthless anyway. */
-const REMEMBER_MS = 10 * 60_000;
+import { type Kysely, sql, type Transaction } from "kysely";
+import type { Database } from "../database/schema.ts";
+
+/** Longer than any nonce is accepted: a proof is forgotten only when it is worthless anyway. */
+const REMEMBER_SECONDS = 1_200;
 
 /**
- * Proofs that opened a session: each counts once, since a replayed one would take the session over. By the process's
- * own memory; the nonce bounds what has to be remembered.
+ * Notes a proof that opens a session; false when it was used before, at whichever replica. Each counts once, since a
+ * replayed one would take the session over with a body of somebody else's.
  */
-export class UsedProofs {
-  #newer = new Set<string>();
-  #older = new Set<string>();
-  #turnAt: number;
-  readonly #now: () => number;
+export async function takeProof(
+  tx: Transaction<Database>,
+  proof: { readonly thumbprint: string; readonly jti: string },
+): Promise<boolean> {
+  const { rows } = await sql`
+    insert into used_proofs (thumbprint, jti) values (${proof.thumbprint}, ${proof.jti})
+    on conflict do nothing returning 1`.execute(tx);
+  return rows.length > 0;
+}
 
-  constructor(now: () => number = Date.now) {
-    this.#now = now;
-    this.#turnAt = now() + REMEMBER_MS;
-  }
-
-  /** Notes the proof with this `jti`; false when it was used before. */
-  take(jti: string): boolean {
-    if (this.#now() >= this.#turnAt) {
-      this.#older = this.#newer;
-      this.#newer = new Set();
-      this.#turnAt = this.#now() + REMEMBER_MS;
-    }
-    if (this.#newer.has(jti) || this.#older.has(jti)) return false;
-    this.#newer.add(jti);
-    return true;
-  }
+export async function forgetOldProofs(db: Kysely<Database>): Promise<void> {
+  await sql`
+    delete from used_proofs
+    where used_at < clock_timestamp() - make_interval(secs => ${REMEMBER_SECONDS})`.execute(db);
 }

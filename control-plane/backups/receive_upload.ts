@@ -1,8 +1,10 @@
 import type { Kysely } from "kysely";
 import { UploadHeaders } from "@rookery/shared/api/blob_upload.ts";
-import type { DeviceId, LeaseId, Sha256, SiteId } from "@rookery/shared/ids.ts";
+import type { AgentId, DeviceId, LeaseId, Sha256, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { holdActiveAgent } from "../agents/store.ts";
 import type { Database } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
 import { openSealedCapture } from "../jobs/sealed_report.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import { putBlob, roomUnderLease } from "./blob_store.ts";
@@ -21,6 +23,7 @@ export interface ReceivedUpload extends UploadName {
   readonly headers: UploadHeaders;
   readonly body: ReadableStream<Uint8Array>;
   readonly signal: AbortSignal;
+  readonly agentId: AgentId;
 }
 
 /** Reads the header fields of an upload; a ProblemError names the one that is wrong. */
@@ -40,14 +43,18 @@ export async function receiveUpload(
   { db, keyRing }: { readonly db: Kysely<Database>; readonly keyRing: KeyRing },
   upload: ReceivedUpload,
 ): Promise<void> {
-  const { body, signal, ...name } = upload;
+  const { body, signal, agentId, ...name } = upload;
   const maxBytes = await roomUnderLease(db, name);
   const wire = await receiveBody(body, {
     maxBytes: mostOnTheWire(upload.headers, maxBytes),
     signal,
   });
   const bytes = await decode(keyRing, { ...name, wire, maxBytes });
-  await putBlob(db, { keyRing, ...name, bytes });
+  // The body may have been minutes on its way: a revocation meanwhile counts.
+  await inTransaction(db, async (tx) => {
+    await holdActiveAgent(tx, agentId);
+    await putBlob(tx, { keyRing, ...name, bytes });
+  });
 }
 
 /** What does not compress grows a little; what is sealed grows by a third more. */

@@ -246,6 +246,37 @@ export interface AgentsTable {
   drivers: Generated<unknown>;
   enrolledAt: Generated<Temporal.Instant>;
   revokedAt: Temporal.Instant | null;
+  trustedBootId: BootId | null;
+  rotationRequestedAt: Temporal.Instant | null;
+}
+
+export interface AgentBootsTable {
+  agentId: AgentId;
+  bootId: BootId;
+  sequence: number;
+  thumbprint: string;
+  address: Generated<string>;
+  firstAt: Generated<Temporal.Instant>;
+  lastAt: Generated<Temporal.Instant>;
+  replacedAt: Temporal.Instant | null;
+  admitted: Generated<boolean>;
+  refusedAt: Temporal.Instant | null;
+}
+
+export interface AgentKeysTable {
+  thumbprint: string;
+  agentId: AgentId;
+  signJwk: unknown;
+  sealJwk: unknown;
+  state: "next" | "current" | "retired" | "dead";
+  addedAt: Generated<Temporal.Instant>;
+  retiredAt: Temporal.Instant | null;
+}
+
+export interface UsedProofsTable {
+  thumbprint: string;
+  jti: string;
+  usedAt: Generated<Temporal.Instant>;
 }
 
 export interface AgentSitesTable {
@@ -275,6 +306,8 @@ export interface JoinTokensTable {
   usedAt: Temporal.Instant | null;
   usedByThumbprint: string | null;
   agentId: AgentId | null;
+  requireApproval: Generated<boolean>;
+  replacesAgentId: AgentId | null;
 }
 
 export interface SecretDeliveriesTable {
@@ -521,9 +554,12 @@ export interface Database {
   deviceTags: DeviceTagsTable;
   hostKeys: HostKeysTable;
   agents: AgentsTable;
+  agentBoots: AgentBootsTable;
+  agentKeys: AgentKeysTable;
   agentSites: AgentSitesTable;
   agentSessions: AgentSessionsTable;
   joinTokens: JoinTokensTable;
+  usedProofs: UsedProofsTable;
   secretDeliveries: SecretDeliveriesTable;
   jobs: JobsTable;
   openJobs: OpenJobsTable;

@@ -29,6 +29,8 @@ export interface AgentCaller {
   readonly name: string;
   /** RFC 7638 thumbprint of its signing key. */
   readonly thumbprint: string;
+  /** The id of the proof of this request. */
+  readonly jti: string;
   /** The boot its access token was made for; absent where the endpoint opens the session. */
   readonly bootId?: BootId;
 }

@@ -56,7 +56,10 @@ async function buildGrant(
   return await recordDelivery(db, { lease, credentialId, version, to }) ? grant : undefined;
 }
 
-/** Written down before it is sent, and only while the lease is held: false after a revocation or a loss. */
+/**
+ * Written down before it is sent, and only while the lease is held: false after a revocation or a loss. The agent's row is
+ * held meanwhile, so that whoever revokes it finds every delivery in the ledger.
+ */
 async function recordDelivery(
   db: Kysely<Database>,
   { lease, credentialId, version, to }: {
@@ -72,6 +75,7 @@ async function recordDelivery(
     from leases l join agents a on a.id = l.agent_id
     where l.site_id = ${lease.siteId} and l.device_id = ${lease.deviceId}
       and l.id = ${lease.leaseId} and a.id = ${to.agentId} and a.status = 'active'
+    for share of a
     returning 1`.execute(db);
   return rows.length > 0;
 }

@@ -12,6 +12,7 @@ import type { AgentId, LeaseId } from "@rookery/shared/ids.ts";
 import { failureSentence } from "@rookery/shared/jobs/failure.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { heartbeatSeconds } from "../agents/open_session.ts";
+import { resultKeysOf } from "../agents/key_store.ts";
 import type { AgentServices } from "../agents/services.ts";
 import { findAgent, siteIdsOf } from "../agents/store.ts";
 import * as blobs from "../backups/blob_store.ts";
@@ -76,14 +77,13 @@ export function mountLeases(app: App, services: AgentServices): void {
     async ({ params: { leaseId, sha256 }, body }, { caller, request, signal }) => {
       const { siteId, deviceId } = await grantOf(db, caller, leaseId);
       const headers = readUploadHeaders(request.headers);
-      const name = { siteId, deviceId, leaseId, sha256 };
+      const name = { agentId: caller.agentId, siteId, deviceId, leaseId, sha256 };
       await receiveUpload({ db, keyRing }, { ...name, headers, body, signal });
     },
   );
 
   route(app, reportResult, async ({ params: { leaseId }, body }, { caller }) => {
     const grant = await grantOf(db, caller, leaseId);
-    const agent = await findAgent(db, caller.agentId);
     const token = "sealed" in body
       ? await openSealedResult(keyRing, { jwe: body.sealed, leaseId })
       : body.result;
@@ -91,7 +91,7 @@ export function mountLeases(app: App, services: AgentServices): void {
       agentId: caller.agentId,
       leaseId,
       issuer: services.issuer,
-      signJwk: agent?.signJwk,
+      signJwks: await resultKeysOf(db, caller.agentId),
     });
     const { answer, duplicate } = await settleResult(services, grant, { claims, token });
     if (answer === "superseded") {

@@ -1,4 +1,5 @@
 import { type Kysely, sql } from "kysely";
+import { forgetOldProofs } from "../agents/used_proofs.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
@@ -42,6 +43,7 @@ async function reap({ db, wakeups, log }: MaintenanceServices): Promise<void> {
 async function keepHouse(db: Kysely<Database>): Promise<void> {
   await makePartitions(db);
   await deleteExpiredSessions(db);
+  await forgetOldProofs(db);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

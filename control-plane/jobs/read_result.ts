@@ -7,12 +7,13 @@ export interface ResultSource {
   readonly agentId: AgentId;
   readonly leaseId: LeaseId;
   readonly issuer: string;
-  readonly signJwk: unknown;
+  /** The keys that may have signed it, the likeliest first: results outlive rotations. */
+  readonly signJwks: readonly JWK[];
 }
 
 /** Checks that a result is this agent's word about this lease; a ProblemError names what is wrong. */
 export async function readResult(token: string, from: ResultSource): Promise<ResultClaims> {
-  const claims = await verifySignature(token, from.signJwk as JWK);
+  const claims = readClaims(await verifySignature(token, from.signJwks));
   const wrong = [
     claims.iss !== from.agentId && "iss",
     claims.aud !== from.issuer && "aud",
@@ -22,18 +23,31 @@ export async function readResult(token: string, from: ResultSource): Promise<Res
   return claims;
 }
 
-async function verifySignature(token: string, jwk: JWK): Promise<ResultClaims> {
+async function verifySignature(token: string, jwks: readonly JWK[]): Promise<Uint8Array> {
+  let cause: unknown;
+  for (const jwk of jwks) {
+    try {
+      const key = await importJWK(jwk, "Ed25519");
+      const { payload, protectedHeader } = await compactVerify(token, key, {
+        algorithms: ["Ed25519"],
+      });
+      if (protectedHeader.typ === RESULT_TYPE) return payload;
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw refused(WRONG_FORM, cause);
+}
+
+function readClaims(payload: Uint8Array): ResultClaims {
   try {
-    const key = await importJWK(jwk, "Ed25519");
-    const { payload, protectedHeader } = await compactVerify(token, key, {
-      algorithms: ["Ed25519"],
-    });
-    if (protectedHeader.typ !== RESULT_TYPE) throw new TypeError("wrong type");
     return ResultClaims.parse(JSON.parse(new TextDecoder().decode(payload)));
   } catch (cause) {
-    throw refused("its signature or its form is wrong", cause);
+    throw refused(WRONG_FORM, cause);
   }
 }
+
+const WRONG_FORM = "its signature or its form is wrong";
 
 function refused(why: string, cause?: unknown): ProblemError {
   return new ProblemError("validation", `#/result: ${why}`, {

@@ -5,7 +5,7 @@ import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import type { ResultClaims } from "@rookery/shared/jobs/result.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { alarmPolicyRefusal } from "../agents/policy_refusals.ts";
-import { lockActiveAgent } from "../agents/store.ts";
+import { holdActiveAgent } from "../agents/store.ts";
 import { type Examination, examineBackup } from "../backups/ingest.ts";
 import { type BackupAttempt, recordBackup, recordFailedBackup } from "../backups/record_backup.ts";
 import type { TextServices } from "../backups/render_text.ts";
@@ -48,9 +48,7 @@ export async function settleResult(
   const judged = await judge(by, grant, claims);
   const envelope = { sha256: await sha256(result.token), durationMs: claims.durationMs };
   return await inTransaction(by.db, async (tx) => {
-    if (!await lockActiveAgent(tx, grant.agentId)) {
-      throw new ProblemError("agent-revoked", "This agent was revoked.");
-    }
+    await holdActiveAgent(tx, grant.agentId);
     const end = { by, grant, claims, judged, envelope };
     // Of another life of the installation: its epochs mean nothing here.
     return await (claims.incarnation === by.incarnation ? settle(tx, end) : fileOnly(tx, end));

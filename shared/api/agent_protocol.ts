@@ -63,6 +63,8 @@ export const enrollAgent = endpoint({
   reply: z.object({
     agentId: AgentId,
     name: z.string(),
+    /** `pending`: it can do nothing until a person has approved its fingerprint. */
+    status: z.enum(["active", "pending"]).default("active"),
     issuer: z.string(),
     siteIds: z.array(SiteId),
     incarnation: z.int(),
@@ -94,6 +96,26 @@ export const openAgentSession = endpoint({
     incarnation: z.int(),
     /** As in `jwks`: another number than the last time means that there is something to read there. */
     keyGeneration: z.int().min(0).default(0),
+    /** The agent is to make new keys now, see `rotateAgentKeys`. */
+    rotateKeys: z.boolean().default(false),
+  }),
+});
+
+export const rotateAgentKeys = endpoint({
+  method: "POST",
+  path: "/agent/v1/keys/rotate",
+  access: "agent",
+  summary: "Agree on new keys; the old ones work until the new ones are used, 24 hours at most",
+  body: z.strictObject({
+    /** The statement (`RotationClaims`) as a compact JWS by the signing key in force. */
+    byOld: z.string().max(5_000),
+    /** The very same statement as a compact JWS by the new signing key. */
+    byNew: z.string().max(5_000),
+  }),
+  reply: z.object({
+    /** Of the new signing key. */
+    thumbprint: z.string(),
+    oldKeyAcceptedSeconds: z.int(),
   }),
 });
 

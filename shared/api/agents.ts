@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
-import { AgentId, Instant, JoinTokenId, SiteId, TenantId } from "../ids.ts";
+import { AgentId, BootId, Instant, JoinTokenId, SiteId, TenantId } from "../ids.ts";
 import { JoinToken } from "./agent_protocol.ts";
 import { listOf, Name, Page } from "./page.ts";
 
@@ -16,6 +16,8 @@ export const Agent = z.object({
   /** Thumbprint of its signing key (RFC 7638): compare it with what `rookery-agent status` prints. */
   thumbprint: z.string(),
   version: z.string(),
+  /** After a fork: the only boot that may open a session, until it has new keys. */
+  trustedBootId: BootId.nullable(),
   online: z.boolean(),
   lastSeenAt: Instant.nullable(),
   enrolledAt: Instant,
@@ -35,7 +37,11 @@ export const JoinTokenState = z.object({
   createdAt: Instant,
   expiresAt: Instant,
   usedAt: Instant.nullable(),
+  /** The agent that it made, or gave a new key to. */
   agentId: AgentId.nullable(),
+  requireApproval: z.boolean(),
+  /** The agent that gets a new key by it; null when it makes a new agent. */
+  replacesAgentId: AgentId.nullable(),
 }).meta({ id: "JoinTokenState" });
 export type JoinTokenState = z.infer<typeof JoinTokenState>;
 
@@ -65,8 +71,12 @@ export const revokeAgent = endpoint({
   access: "agents:write",
   summary: "Revoke an agent: its leases are taken back, nothing it sends is accepted any more",
   params: AgentParams,
-  reply: Agent,
+  /** How many credential versions it ever held: they are to be changed, see `listAgentCredentials`. */
+  reply: z.object({ ...Agent.shape, credentialsHeld: z.int() }),
 });
+
+/** A join token lives this long, unless its agent waits for approval. */
+const UNAPPROVED_SECONDS = 3_600;
 
 export const createJoinToken = endpoint({
   method: "POST",
@@ -74,14 +84,41 @@ export const createJoinToken = endpoint({
   access: "agents:write",
   summary: "Make a one-time join token; it is shown once",
   body: z.strictObject({
-    agentName: Name,
-    siteIds: z.array(SiteId).min(1).max(1_000),
-    /** One hour by default, seven days at most. */
-    expiresInSeconds: z.int().min(60).max(7 * 86_400).default(3_600),
-  }),
+    agentName: Name.optional(),
+    siteIds: z.array(SiteId).min(1).max(1_000).optional(),
+    /** One hour by default and at most; up to seven days when the agent has to be approved. */
+    expiresInSeconds: z.int().min(60).max(7 * 86_400).default(UNAPPROVED_SECONDS),
+    /** The agent waits, and can do nothing, until its fingerprint is approved. */
+    requireApproval: z.boolean().default(false),
+    /** Gives this agent a new key and keeps its id, name, sites and history; names no other name or sites. */
+    agentId: AgentId.optional(),
+  }).superRefine(refineJoinToken),
   reply: z.object({ ...JoinTokenState.shape, joinToken: JoinToken }),
   status: 201,
 });
+
+/** What a join token's fields demand of each other, each refusal at the field to mend. */
+function refineJoinToken(
+  body: {
+    agentName?: string | undefined;
+    siteIds?: readonly SiteId[] | undefined;
+    agentId?: AgentId | undefined;
+    expiresInSeconds: number;
+    requireApproval: boolean;
+  },
+  context: z.core.$RefinementCtx,
+): void {
+  const refuse = (field: string, message: string) =>
+    context.addIssue({ code: "custom", path: [field], message });
+  for (const field of ["agentName", "siteIds"] as const) {
+    const given = body[field] !== undefined;
+    if (!given && body.agentId === undefined) refuse(field, "is required for a new agent");
+    if (given && body.agentId !== undefined) refuse(field, "an agent that is named keeps its own");
+  }
+  if (body.expiresInSeconds > UNAPPROVED_SECONDS && !body.requireApproval) {
+    refuse("expiresInSeconds", `more than ${UNAPPROVED_SECONDS} needs requireApproval`);
+  }
+}
 
 export const listJoinTokens = endpoint({
   method: "GET",

@@ -1,4 +1,5 @@
 import { type AnyEndpoint, isEndpoint } from "../endpoint.ts";
+import * as agentIdentity from "./agent_identity.ts";
 import * as agentProtocol from "./agent_protocol.ts";
 import * as agents from "./agents.ts";
 import * as apiTokens from "./api_tokens.ts";
@@ -17,6 +18,7 @@ import * as tenants from "./tenants.ts";
 import * as users from "./users.ts";
 
 const NOUNS = {
+  agentIdentity,
   agentProtocol,
   agents,
   apiTokens,

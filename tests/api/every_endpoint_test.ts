@@ -135,6 +135,8 @@ Deno.test("nothing is unforeseen: no request of this file was an internal error"
 /** Valid bodies for endpoints whose body has required fields, by endpoint. */
 const SAMPLES: Readonly<Record<string, unknown>> = {
   updateTenant: { name: "Renamed" },
+  approveAgent: { fingerprint: "A".repeat(43) },
+  retrustAgent: { bootId: NIL },
 };
 
 /** No filter takes a NUL. */

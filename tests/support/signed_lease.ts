@@ -59,7 +59,7 @@ export async function makeLeaseBench(): Promise<LeaseBench> {
       siteIds: [claims.siteId],
       incarnation: claims.incarnation,
       signingKeys: [{ kty: kty ?? "", crv: crv ?? "", x: x ?? "", kid }],
-      sealKey: seal.privateKey,
+      sealKeys: [seal.privateKey],
       epochs: new SeenEpochs(),
     }),
     sign: (altered, options = {}) =>
