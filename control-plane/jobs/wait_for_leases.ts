@@ -3,9 +3,6 @@ import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { AgentServices } from "../agents/services.ts";
 import { claimJobs, type GrantedLease } from "./claim.ts";
 
-/** A held claim looks again after this long even if nothing woke it. */
-const LOOK_AGAIN_MS = 10_000;
-
 export interface WaitingClaim {
   readonly agentId: AgentId;
   readonly bootId: BootId;
@@ -17,7 +14,10 @@ export interface WaitingClaim {
   readonly drivers: unknown;
 }
 
-/** Claims, and while there is nothing holds on without a database connection until there is. */
+/**
+ * Claims, and while there is nothing holds on without a database connection until there is. Whoever holds on is woken by
+ * work and by nothing else: ten thousand agents that look by themselves would be the larger part of all that is asked.
+ */
 export async function waitForLeases(
   { db, floors, wakeups }: Pick<AgentServices, "db" | "floors" | "wakeups">,
   claim: WaitingClaim,
@@ -31,8 +31,7 @@ export async function waitForLeases(
     const leases = await claimJobs(db, order, floors);
     const left = until - performance.now();
     if (leases.length > 0 || left <= 0 || wakeups.closed) return leases;
-    const ms = Math.min(left, LOOK_AGAIN_MS * (0.5 + Math.random()));
-    await wakeups.wait(claim.siteIds, { ms, signal });
+    await wakeups.wait(claim.siteIds, { ms: left, signal });
   }
   return [];
 }
