@@ -22,33 +22,64 @@ export interface HeartbeatReply {
   readonly unknown: readonly LeaseId[];
 }
 
-/** Renews every lease of an agent with one narrow update. Throws SessionLostError when its session died. */
-export function recordHeartbeat(db: Kysely<Database>, beat: Heartbeat): Promise<HeartbeatReply> {
-  return inTransaction(db, async (tx) => {
-    const ttlSeconds = await renewSession(tx, beat);
+interface HeldLease {
+  readonly id: LeaseId;
+  readonly cancelRequested: boolean;
+  /** Offered and named now for the first time, or started and not named any more: see below. */
+  readonly moves: boolean;
+}
+
+interface Renewed {
+  readonly ttlSeconds: number;
+  readonly held: readonly HeldLease[];
+}
+
+/**
+ * Renews every lease of an agent with one narrow update, and mostly that is all: only a lease that starts, or that its
+ * agent has forgotten, needs a transaction. Throws SessionLostError when its session died.
+ */
+export async function recordHeartbeat(
+  db: Kysely<Database>,
+  beat: Heartbeat,
+): Promise<HeartbeatReply> {
+  const renewed = await renewSession(db, beat);
+  if (!renewed.held.some((lease) => lease.moves)) return replyOf(beat, renewed);
+  return await inTransaction(db, async (tx) => {
+    await renewSession(tx, beat);
     await startLeases(tx, beat);
     await takeForgotten(tx, beat);
-    const { rows } = await sql<{ id: LeaseId; cancelRequested: boolean }>`
-      select id, cancel_requested from leases
-      where agent_id = ${beat.agentId} and boot_id = ${beat.bootId}`.execute(tx);
-    const held = new Set(rows.map((row) => row.id));
-    return {
-      ttlSeconds,
-      cancel: rows.filter((row) => row.cancelRequested).map((row) => row.id),
-      unknown: beat.leaseIds.filter((id) => !held.has(id)),
-    };
+    return replyOf(beat, await renewSession(tx, beat));
   });
 }
 
-async function renewSession(tx: Transaction<Database>, beat: Heartbeat): Promise<number> {
-  const { rows } = await sql<{ ttlSeconds: number }>`
-    update agent_sessions set seen_at = clock_timestamp(),
-      expires_at = clock_timestamp() + make_interval(secs => ttl_seconds)
-    where agent_id = ${beat.agentId} and boot_id = ${beat.bootId}
-      and expires_at > clock_timestamp()
-    returning ttl_seconds`.execute(tx);
-  if (!rows[0]) throw new SessionLostError("The agent has no live session with this boot id");
-  return rows[0].ttlSeconds;
+function replyOf({ leaseIds }: Heartbeat, { ttlSeconds, held }: Renewed): HeartbeatReply {
+  const ids = new Set(held.map((lease) => lease.id));
+  return {
+    ttlSeconds,
+    cancel: held.filter((lease) => lease.cancelRequested).map((lease) => lease.id),
+    unknown: leaseIds.filter((id) => !ids.has(id)),
+  };
+}
+
+/** Also says which leases the agent holds, as they were before this statement. */
+async function renewSession(db: Kysely<Database>, beat: Heartbeat): Promise<Renewed> {
+  const named = sql`l.id = any(${[...beat.leaseIds]}::uuid[])`;
+  const { rows: [renewed] } = await sql<Renewed>`
+    with renewed as (
+      update agent_sessions set seen_at = clock_timestamp(),
+        expires_at = clock_timestamp() + make_interval(secs => ttl_seconds)
+      where agent_id = ${beat.agentId} and boot_id = ${beat.bootId}
+        and expires_at > clock_timestamp()
+      returning ttl_seconds
+    )
+    select ttl_seconds, coalesce((
+        select jsonb_agg(jsonb_build_object('id', l.id, 'cancelRequested', l.cancel_requested,
+          'moves', ${named} and not l.running or ${isForgotten(beat)}))
+        from leases l where l.agent_id = ${beat.agentId} and l.boot_id = ${beat.bootId}
+      ), '[]') as held
+    from renewed`.execute(db);
+  if (!renewed) throw new SessionLostError("The agent has no live session with this boot id");
+  return renewed;
 }
 
 /**
@@ -56,10 +87,15 @@ async function renewSession(tx: Transaction<Database>, beat: Heartbeat): Promise
  * nobody works on it. Not a young one, which an earlier heartbeat on its way may not have known.
  */
 async function takeForgotten(tx: Transaction<Database>, beat: Heartbeat): Promise<void> {
-  const forgotten = sql`l.agent_id = ${beat.agentId} and l.boot_id = ${beat.bootId} and l.running
-    and l.granted_at < clock_timestamp() - make_interval(secs => ${FORGOTTEN_SECONDS})
-    and l.id <> all(${[...beat.leaseIds]}::uuid[])`;
+  const forgotten = sql`
+    l.agent_id = ${beat.agentId} and l.boot_id = ${beat.bootId} and ${isForgotten(beat)}`;
   await returnLeases(tx, forgotten, { attempt: "lost", code: "lease_lost", cost: "loss" });
+}
+
+function isForgotten({ leaseIds }: Heartbeat) {
+  return sql`(l.running
+    and l.granted_at < clock_timestamp() - make_interval(secs => ${FORGOTTEN_SECONDS}::int)
+    and l.id <> all(${[...leaseIds]}::uuid[]))`;
 }
 
 /** Rows are locked in key order, as everywhere, so that two writers of leases never wait in a circle. */
