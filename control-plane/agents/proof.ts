@@ -1,8 +1,9 @@
-import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from "jose";
+import { createHash } from "node:crypto";
+import { type JWTHeaderParameters, jwtVerify } from "jose";
 import { z } from "zod";
-import { sha256 } from "@rookery/shared/canonical_json.ts";
 import { SignJwk } from "@rookery/shared/api/agent_protocol.ts";
 import type { ProofNonces } from "./proof_nonces.ts";
+import { keyOf, rememberKey } from "./proof_keys.ts";
 
 /** What a DPoP proof claims (RFC 9449, section 4.2). */
 const ProofClaims = z.object({
@@ -46,18 +47,20 @@ export async function verifyProof(request: ProofRequest, nonces: ProofNonces): P
   const claims = ProofClaims.safeParse(payload);
   const jwk = SignJwk.safeParse(protectedHeader.jwk);
   if (!claims.success || !jwk.success) throw new ProofError("The proof lacks a claim");
+  const key = await keyOf(jwk.data);
+  rememberKey(jwk.data, key);
   const { htm, htu, ath, nonce, jti } = claims.data;
   if (htm !== request.method || htu !== request.url) {
     const wrong = `The proof is for ${htm} ${htu}, not for ${request.method} ${request.url}`;
     throw new ProofError(wrong + remedyFor(htu, request.url));
   }
-  if (ath !== await expectedTokenHash(request.accessToken)) {
+  if (ath !== expectedTokenHash(request.accessToken)) {
     throw new ProofError("The proof is bound to another access token");
   }
   if (nonce === undefined || !await nonces.accepts(nonce)) {
     throw new ProofError("The proof needs the newest nonce", { needsNonce: true });
   }
-  return { jwk: jwk.data, thumbprint: await calculateJwkThumbprint(jwk.data), jti };
+  return { jwk: jwk.data, thumbprint: key.thumbprint, jti };
 }
 
 /** An agent that reached us under another name than the one we know has to be told ours: ROOKERY_PUBLIC_URL. */
@@ -68,14 +71,19 @@ function remedyFor(htu: string, url: string): string {
 
 async function verifySignature(proof: string) {
   try {
-    return await jwtVerify(proof, EmbeddedJWK, { algorithms: ["Ed25519"], typ: "dpop+jwt" });
+    return await jwtVerify(proof, embeddedKey, { algorithms: ["Ed25519"], typ: "dpop+jwt" });
   } catch (cause) {
     throw new ProofError("The proof's signature or type is wrong", { cause });
   }
 }
 
-async function expectedTokenHash(accessToken: string | undefined): Promise<string | undefined> {
-  if (accessToken === undefined) return undefined;
-  return Uint8Array.fromHex(await sha256(accessToken))
-    .toBase64({ alphabet: "base64url", omitPadding: true });
+/** A proof brings its key; whose it is, is for others to find out. */
+async function embeddedKey({ jwk }: JWTHeaderParameters): Promise<CryptoKey> {
+  return (await keyOf(SignJwk.parse(jwk))).publicKey;
+}
+
+function expectedTokenHash(accessToken: string | undefined): string | undefined {
+  return accessToken === undefined
+    ? undefined
+    : createHash("sha256").update(accessToken).digest("base64url");
 }

@@ -21,7 +21,15 @@ export async function createProofNonces(
     false,
     ["sign"],
   );
-  async function nonceOf(bucket: number): Promise<string> {
+  const made = new Map<number, Promise<string>>();
+  // Every request of every agent asks for the same two.
+  function nonceOf(bucket: number): Promise<string> {
+    for (const old of made.keys()) if (Math.abs(old - bucket) > 1) made.delete(old);
+    const nonce = made.get(bucket) ?? makeNonce(bucket);
+    made.set(bucket, nonce);
+    return nonce;
+  }
+  async function makeNonce(bucket: number): Promise<string> {
     const mac = await crypto.subtle.sign("HMAC", key, new TextEncoder().encode(String(bucket)));
     return new Uint8Array(mac, 0, 24).toBase64({ alphabet: "base64url" });
   }
