@@ -21,14 +21,22 @@ export async function lockDeviceStatus(
   tx: Transaction<Database>,
   { siteId, deviceId }: StatusOf,
 ): Promise<Temporal.Instant> {
-  await tx.insertInto("deviceStatus").values({ siteId, deviceId })
-    .onConflict((conflict) => conflict.column("deviceId").doNothing()).execute();
-  await tx.selectFrom("deviceStatus").select("deviceId").where("deviceId", "=", deviceId)
-    .forUpdate().execute();
+  // It is there, but for the first attempt on a device.
+  if (!await lockRow(tx, deviceId)) {
+    await tx.insertInto("deviceStatus").values({ siteId, deviceId })
+      .onConflict((conflict) => conflict.column("deviceId").doNothing()).execute();
+    await lockRow(tx, deviceId);
+  }
   const { rows: [clock] } = await sql<{ at: Temporal.Instant }>`select clock_timestamp() as at`
     .execute(tx);
   if (!clock) throw new Error("Cannot read the database's clock");
   return clock.at;
+}
+
+async function lockRow(tx: Transaction<Database>, deviceId: DeviceId): Promise<boolean> {
+  const row = await tx.selectFrom("deviceStatus").select("deviceId")
+    .where("deviceId", "=", deviceId).forUpdate().executeTakeFirst();
+  return row !== undefined;
 }
 
 /** A backup that was stored, as far as it concerns the status. */
@@ -42,32 +50,43 @@ export interface StoredStatus extends StatusOf {
   readonly outcome: BackupConfigOutcome;
 }
 
-/** Writes a stored backup into the status. A quarantined one does not count as verified: its age goes on growing. */
+/**
+ * Writes a stored backup into the status. A quarantined one does not count as verified: its age goes on growing. A late
+ * report about an earlier time does not hide what is known of a later one. The status names the current revision of the
+ * platform's first capture, whichever attempt brought it.
+ */
 export async function writeStoredStatus(
   tx: Transaction<Database>,
-  stored: StoredStatus,
+  { deviceId, at, status, grade, unsaved, outcome, platform }: StoredStatus,
 ): Promise<void> {
-  const { deviceId, at, status, outcome } = stored;
-  if (status === "verified") {
-    await sql`
-      update device_status set last_verified_at = greatest(last_verified_at, ${at}::timestamptz)
-      where device_id = ${deviceId}`.execute(tx);
-  }
-  await updateIfNewer(tx, { deviceId, at })
-    .set({
-      lastAttemptAt: at,
-      lastOutcome: status,
-      failureCode: null,
-      failureDetail: null,
-      failingSince: null,
-      failureStreak: 0,
-      grade: stored.grade,
-      unsaved: stored.unsaved,
-      facts: outcome.facts,
-      algorithms: outcome.algorithms,
-    })
-    .execute();
-  await nameCurrentRevision(tx, stored);
+  const first = driverOf(platform).captures[0]?.name ?? "";
+  const { facts, algorithms } = outcome;
+  // One row version instead of three.
+  await sql`
+    with said as (
+      select ${at}::timestamptz as at, ${status}::text as status, ${grade}::text as grade,
+        ${unsaved}::boolean as unsaved, ${JSON.stringify(facts)}::text::jsonb as facts,
+        ${JSON.stringify(algorithms)}::text::jsonb as algorithms
+    ), told as (
+      select s.device_id, said.*, s.last_attempt_at is null or s.last_attempt_at <= said.at as newer
+      from device_status s, said where s.device_id = ${deviceId}
+    )
+    update device_status s set
+      last_verified_at = case when t.status = 'verified'
+        then greatest(s.last_verified_at, t.at) else s.last_verified_at end,
+      last_attempt_at = case when newer then t.at else s.last_attempt_at end,
+      last_outcome = case when newer then t.status else s.last_outcome end,
+      failure_code = case when newer then null else s.failure_code end,
+      failure_detail = case when newer then null else s.failure_detail end,
+      failing_since = case when newer then null else s.failing_since end,
+      failure_streak = case when newer then 0 else s.failure_streak end,
+      grade = case when newer then t.grade else s.grade end,
+      unsaved = case when newer then t.unsaved else s.unsaved end,
+      facts = case when newer then t.facts else s.facts end,
+      algorithms = case when newer then t.algorithms else s.algorithms end,
+      revision_id = coalesce((select c.revision_id from current_texts c
+        where c.device_id = s.device_id and c.capture = ${first}), s.revision_id)
+    from told t where s.device_id = t.device_id`.execute(tx);
 }
 
 /** The status names the current revision of the platform's first capture, whichever attempt brought it. */

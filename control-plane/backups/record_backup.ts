@@ -64,10 +64,9 @@ export async function recordBackup(
 ): Promise<RecordedBackup> {
   const at = await timeOf(tx, attempt);
   const backupId = newId<BackupId>();
-  const shrinkPercent = await readShrinkPercent(tx, attempt.siteId);
   const captures: RecordedCapture[] = [];
   for (const capture of examined.captures) {
-    const context = { keyRing, texts, at, backupId, shrinkPercent, platform: examined.platform };
+    const context = { keyRing, texts, at, backupId, platform: examined.platform };
     captures.push(await recordCapture(tx, { ...context, attempt, capture }));
   }
   const status = captures.some(({ kind }) => kind === "quarantined") ? "quarantined" : "verified";
@@ -104,12 +103,6 @@ async function timeOf(
 ): Promise<Temporal.Instant> {
   const now = await lockDeviceStatus(tx, device);
   return capturedAt && Temporal.Instant.compare(capturedAt, now) < 0 ? capturedAt : now;
-}
-
-async function readShrinkPercent(tx: Transaction<Database>, siteId: SiteId): Promise<number> {
-  const site = await tx.selectFrom("sites").select("shrinkPercent").where("id", "=", siteId)
-    .executeTakeFirstOrThrow();
-  return site.shrinkPercent;
 }
 
 interface BackupRow {

@@ -15,7 +15,6 @@ export interface CaptureToRecord extends TextServices {
   readonly backupId: BackupId;
   readonly at: Temporal.Instant;
   readonly platform: string;
-  readonly shrinkPercent: number;
   readonly capture: ExaminedCapture;
 }
 
@@ -36,7 +35,7 @@ export async function recordCapture(
   const known = await findDigest(tx, { ...of, normalisedSha256 });
   const past = isPast(record, current);
   if (past && known) return fileUnder(record, known);
-  if (known?.state === "rejected" || isSuspect(record, current, known)) {
+  if (known?.state === "rejected" || await isSuspect(tx, record, { current, known })) {
     return await quarantine(tx, record, known);
   }
   const id = known?.state === "quarantined"
@@ -59,12 +58,14 @@ function isPast({ at, attempt }: CaptureToRecord, current: KnownRevision | undef
 }
 
 /** It lost too much against the current one, and nobody has ever looked at it and accepted it. */
-function isSuspect(
-  { capture: { bytes }, shrinkPercent }: CaptureToRecord,
-  current: KnownRevision | undefined,
-  known: KnownRevision | undefined,
-): boolean {
+async function isSuspect(
+  tx: Transaction<Database>,
+  { capture: { bytes }, attempt: { siteId } }: CaptureToRecord,
+  { current, known }: { current: KnownRevision | undefined; known: KnownRevision | undefined },
+): Promise<boolean> {
   if (!current || wasAcceptedByPerson(known)) return false;
+  const { shrinkPercent } = await tx.selectFrom("sites").select("shrinkPercent")
+    .where("id", "=", siteId).executeTakeFirstOrThrow();
   return hasShrunk({ baselineBytes: current.bytes, bytes, shrinkPercent });
 }
 

@@ -203,30 +203,21 @@ async function finish(
 ): Promise<void> {
   const { siteId, jobId, epoch, agentId } = attempt;
   const { deviceId, kind, late } = end.taken;
-  await tx.deleteFrom("openJobs").where("siteId", "=", siteId).where("jobId", "=", jobId).execute();
-  await tx.insertInto("done").values({
-    siteId,
-    jobId,
-    deviceId,
-    kind,
-    epoch,
-    agentId,
-    late,
-    outcome: end.outcome,
-    failureCode: end.verdict.status === "failed" ? end.verdict.failure.code : null,
-    failureDetail: end.verdict.status === "failed" ? end.verdict.failure.detail : null,
-    report: end.verdict.status === "completed" ? end.verdict.report : null,
-  }).execute();
-  if (end.outcome === "completed") await closeDead(tx, { siteId, deviceId, kind });
-}
-
-/** A later success of the same device and kind closes what had died before it. */
-async function closeDead(
-  tx: Transaction<Database>,
-  job: { siteId: SiteId; deviceId: DeviceId; kind: JobKind },
-): Promise<void> {
+  const { verdict, outcome } = end;
+  const failure = verdict.status === "failed" ? verdict.failure : undefined;
+  const report = verdict.status === "completed" ? JSON.stringify(verdict.report) : null;
+  // One statement: nothing in it reads what another part of it writes. A later success of the same device and kind closes
+  // what had died before it.
   await sql`
-    update done set closed_at = clock_timestamp()
-    where site_id = ${job.siteId} and device_id = ${job.deviceId} and kind = ${job.kind}
-      and outcome = 'dead' and closed_at is null`.execute(tx);
+    with closed as (
+      delete from open_jobs where site_id = ${siteId} and job_id = ${jobId}
+    ), repaired as (
+      update done set closed_at = clock_timestamp()
+      where ${outcome === "completed"}::boolean and site_id = ${siteId}
+        and device_id = ${deviceId} and kind = ${kind} and outcome = 'dead' and closed_at is null
+    )
+    insert into done (site_id, job_id, device_id, kind, epoch, agent_id, late, outcome,
+      failure_code, failure_detail, report)
+    values (${siteId}, ${jobId}, ${deviceId}, ${kind}, ${epoch}, ${agentId}, ${late}, ${outcome},
+      ${failure?.code ?? null}, ${failure?.detail ?? null}, ${report}::text::jsonb)`.execute(tx);
 }
