@@ -11,6 +11,7 @@ const AccessClaims = z.object({
   sub: AgentId,
   bootId: BootId,
   cnf: z.object({ jkt: z.string() }),
+  exp: z.int(),
 });
 
 export interface AccessToken {
@@ -33,23 +34,62 @@ export function signAccessToken(
     .sign(keyRing.signing.privateKey);
 }
 
-/** Reads an access token of ours; undefined when it is none, or over. */
+/** What was once verified, by the token itself: it says the same until it is over. */
+interface ReadToken {
+  readonly token: AccessToken;
+  readonly kid: string;
+  readonly key: CryptoKey;
+  readonly expiresAtMs: number;
+}
+
+/** One per agent and renewal is read; twice as many are remembered at most. */
+const REMEMBERED = 20_000;
+let newer = new Map<string, ReadToken>();
+let older = new Map<string, ReadToken>();
+
+/**
+ * Reads an access token of ours; undefined when it is none, or over. Its signature is verified once: an agent sends the same
+ * token for minutes. A key that is no longer ours ends what it has signed.
+ */
 export async function readAccessToken(
   keyRing: KeyRing,
   issuer: string,
   token: string,
 ): Promise<AccessToken | undefined> {
+  const name = `${issuer} ${token}`;
+  const known = newer.get(name) ?? older.get(name);
+  if (known && keyRing.signingPublicKey(known.kid) === known.key) {
+    return Date.now() < known.expiresAtMs ? known.token : undefined;
+  }
+  const read = await verifyToken(keyRing, issuer, token);
+  if (!read) return undefined;
+  if (newer.size >= REMEMBERED) {
+    older = newer;
+    newer = new Map();
+  }
+  newer.set(name, read);
+  return read.token;
+}
+
+async function verifyToken(
+  keyRing: KeyRing,
+  issuer: string,
+  token: string,
+): Promise<ReadToken | undefined> {
   try {
-    const key = keyRing.signingPublicKey(decodeProtectedHeader(token).kid ?? "");
+    const { kid = "" } = decodeProtectedHeader(token);
+    const key = keyRing.signingPublicKey(kid);
     if (!key) return undefined;
     const { payload } = await jwtVerify(token, key, {
       algorithms: ["Ed25519"],
       typ: TYPE,
       issuer,
       audience: issuer,
+      requiredClaims: ["exp"],
     });
-    const { sub, bootId, cnf } = AccessClaims.parse(payload);
-    return { agentId: sub, bootId, thumbprint: cnf.jkt };
+    const { sub, bootId, cnf, exp } = AccessClaims.parse(payload);
+    const read = { agentId: sub, bootId, thumbprint: cnf.jkt };
+    return { token: read, kid, key, expiresAtMs: exp * 1_000 };
   } catch {
     return undefined;
   }
