@@ -11,6 +11,9 @@ export interface ReceiveOptions {
   readonly minBytesPerSecond?: number;
   /** Default 20. */
   readonly graceSeconds?: number;
+  /** Given what arrived, once it is `pieceBytes` or more; and whatever is left when the body breaks off. */
+  readonly onPiece?: (piece: Uint8Array<ArrayBuffer>) => Promise<void>;
+  readonly pieceBytes?: number;
 }
 
 /**
@@ -24,6 +27,7 @@ export async function receiveBody(
   const startedAt = performance.now();
   const hash = createHash("sha256");
   const chunks: Uint8Array[] = [];
+  const pieces = new Pieces(options);
   let received = 0;
   const reader = body.getReader();
   try {
@@ -37,9 +41,11 @@ export async function receiveBody(
       }
       hash.update(value);
       chunks.push(value);
+      await pieces.add(value);
     }
   } catch (error) {
     await reader.cancel(error).catch(() => {});
+    if (!(error instanceof ProblemError) || error.type === "too-slow") await pieces.flush();
     throw error;
   } finally {
     reader.releaseLock();
@@ -48,6 +54,32 @@ export async function receiveBody(
     throw new ProblemError("malformed", "The bytes do not have the digest in the address.");
   }
   return joinBytes(chunks, received);
+}
+
+/** What arrived and was not given to `onPiece` yet. */
+class Pieces {
+  readonly #options: Pick<ReceiveOptions, "onPiece" | "pieceBytes">;
+  #chunks: Uint8Array[] = [];
+  #bytes = 0;
+
+  constructor(options: Pick<ReceiveOptions, "onPiece" | "pieceBytes">) {
+    this.#options = options;
+  }
+
+  async add(chunk: Uint8Array): Promise<void> {
+    if (!this.#options.onPiece) return;
+    this.#chunks.push(chunk);
+    this.#bytes += chunk.length;
+    if (this.#bytes >= (this.#options.pieceBytes ?? Infinity)) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    if (this.#bytes === 0) return;
+    const piece = joinBytes(this.#chunks, this.#bytes);
+    this.#chunks = [];
+    this.#bytes = 0;
+    await this.#options.onPiece?.(piece);
+  }
 }
 
 function allowedMs(

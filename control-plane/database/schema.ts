@@ -466,6 +466,19 @@ export interface UploadsTable {
   receivedAt: Generated<Temporal.Instant>;
 }
 
+export interface UploadPartsTable {
+  leaseId: LeaseId;
+  sha256: string;
+  uploadId: string;
+  startAt: number;
+  bytes: number;
+  kekId: string;
+  wrappedKey: Uint8Array;
+  nonce: Uint8Array;
+  ciphertext: Uint8Array;
+  receivedAt: Generated<Temporal.Instant>;
+}
+
 export interface BackupsTable {
   id: BackupId;
   siteId: SiteId;
@@ -571,6 +584,7 @@ export interface Database {
   tasks: TasksTable;
   blobs: BlobsTable;
   uploads: UploadsTable;
+  uploadParts: UploadPartsTable;
   backups: BackupsTable;
   revisions: RevisionsTable;
   currentTexts: CurrentTextsTable;

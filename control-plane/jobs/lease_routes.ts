@@ -16,6 +16,7 @@ import { resultKeysOf } from "../agents/key_store.ts";
 import type { AgentServices } from "../agents/services.ts";
 import { findAgent, siteIdsOf } from "../agents/store.ts";
 import * as blobs from "../backups/blob_store.ts";
+import { findParts } from "../backups/upload_parts.ts";
 import { readUploadHeaders, receiveUpload } from "../backups/receive_upload.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
@@ -68,7 +69,13 @@ export function mountLeases(app: App, services: AgentServices): void {
     const { deviceId } = await grantOf(db, caller, leaseId);
     const there = await blobs.deviceHasDigest(db, { deviceId, sha256 }) ||
       await blobs.leaseHasDigest(db, { leaseId, sha256 });
-    if (!there) throw new ProblemError("not-found", "The bytes are not there yet.");
+    if (there) return;
+    const part = await findParts(db, { leaseId, sha256 });
+    if (part) {
+      setHeader("Upload-Id", part.uploadId);
+      setHeader("Upload-Offset", String(part.end));
+    }
+    throw new ProblemError("not-found", "The bytes are not there yet.");
   });
 
   route(

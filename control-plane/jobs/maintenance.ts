@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import { forgetOldProofs } from "../agents/used_proofs.ts";
+import { deleteOldParts } from "../backups/upload_parts.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
@@ -44,6 +45,7 @@ async function keepHouse(db: Kysely<Database>): Promise<void> {
   await makePartitions(db);
   await deleteExpiredSessions(db);
   await forgetOldProofs(db);
+  await deleteOldParts(db);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

@@ -11,6 +11,10 @@ export interface WrappedTable {
 export const WRAPPED_TABLES: readonly WrappedTable[] = [
   { name: "credential_versions", key: [["credential_id", "uuid"], ["version", "integer"]] },
   { name: "blobs", key: [["site_id", "uuid"], ["sha256", "text"]] },
+  {
+    name: "upload_parts",
+    key: [["lease_id", "uuid"], ["sha256", "text"], ["upload_id", "text"], ["start_at", "integer"]],
+  },
 ];
 
 /** Whether anything at all is still wrapped by a key-encryption key of this id. */
