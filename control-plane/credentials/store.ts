@@ -1,4 +1,5 @@
 import { type Insertable, type Kysely, sql } from "kysely";
+import type { CredentialState } from "@rookery/shared/api/credentials.ts";
 import type { CredentialId, TenantId } from "@rookery/shared/ids.ts";
 import type { CredentialsTable, CredentialVersionsTable, Database } from "../database/schema.ts";
 import type { Scope } from "../permissions/scope.ts";
@@ -13,7 +14,7 @@ export interface CredentialRow {
   readonly hasPassword: boolean;
   readonly hasPrivateKey: boolean;
   readonly hasEnableSecret: boolean;
-  readonly state: "fresh" | "proven" | "suspect" | "quarantined";
+  readonly state: CredentialState;
   readonly devices: number;
   readonly archivedDevices: number;
   readonly createdAt: Temporal.Instant;

@@ -3,6 +3,7 @@
  * `Temporal.Instant` (microseconds survive), ids are branded, `jsonb` is parsed by whoever reads it.
  */
 import type { Generated } from "kysely";
+import type { CredentialState } from "@rookery/shared/api/credentials.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type {
   AgentId,
@@ -173,6 +174,8 @@ export interface CredentialsTable {
   currentVersion: Generated<number>;
   createdAt: Generated<Temporal.Instant>;
   updatedAt: Generated<Temporal.Instant>;
+  kind: Generated<"stored" | "agent_local">;
+  localName: string | null;
 }
 
 export interface CredentialVersionsTable {
@@ -185,8 +188,24 @@ export interface CredentialVersionsTable {
   hasPassword: boolean;
   hasPrivateKey: boolean;
   hasEnableSecret: boolean;
-  state: Generated<"fresh" | "proven" | "suspect" | "quarantined">;
+  state: Generated<CredentialState>;
   createdAt: Generated<Temporal.Instant>;
+  stateSince: Generated<Temporal.Instant>;
+  ramp: Generated<number | null>;
+  lastSuccessAt: Temporal.Instant | null;
+  lastRefusedAt: Temporal.Instant | null;
+  refusing: Generated<string[]>;
+}
+
+export interface CredentialRefusalsTable {
+  credentialId: CredentialId;
+  version: number;
+  deviceId: DeviceId;
+  refusals: number;
+  failureCode: FailureCode;
+  firstRefusedAt: Temporal.Instant;
+  lastRefusedAt: Temporal.Instant;
+  quarantinedAt: Temporal.Instant | null;
 }
 
 export interface DevicesTable {
@@ -360,6 +379,7 @@ export interface ReadyTable {
   lastFailure: FailureCode | null;
   lateAgentId: AgentId | null;
   lateFails: number | null;
+  credentialId: CredentialId | null;
 }
 
 export interface LeasesTable {
@@ -383,6 +403,8 @@ export interface LeasesTable {
   fails: number;
   sessionLosses: number;
   lastFailure: FailureCode | null;
+  credentialId: CredentialId | null;
+  credentialVersion: number | null;
 }
 
 export interface GrantsTable {
@@ -394,6 +416,8 @@ export interface GrantsTable {
   bootId: BootId;
   epoch: number;
   grantedAt: Generated<Temporal.Instant>;
+  credentialId: CredentialId | null;
+  credentialVersion: number | null;
 }
 
 export interface DoneTable {
@@ -562,6 +586,7 @@ export interface Database {
   sites: SitesTable;
   credentials: CredentialsTable;
   credentialVersions: CredentialVersionsTable;
+  credentialRefusals: CredentialRefusalsTable;
   devices: DevicesTable;
   tags: TagsTable;
   deviceTags: DeviceTagsTable;

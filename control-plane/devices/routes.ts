@@ -68,7 +68,10 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
       inTransaction(db, async (tx) => {
         const { credentialId = null } = body;
         await checkCredential(tx, { scope: context.scope, siteId, credentialId });
+        const isReassigned = body.credentialId !== undefined;
+        if (isReassigned) await lockQueue(tx, siteId);
         await store.updateDevice(tx, id, given(body));
+        if (isReassigned) await store.moveToLane(tx, { siteId, deviceId: id, credentialId });
         const entry = { action: "device.update", target: { kind: "device", id }, siteId };
         const detail = changedFields(deviceOf(before), body);
         await writeAudit(tx, { ...entry, actor: actorOf(context), detail });

@@ -60,3 +60,14 @@ export async function selectOpenJobs(
     .where("siteId", "=", device.siteId).where("deviceId", "=", device.deviceId).execute();
   return rows.map((row) => row.jobId);
 }
+
+/** Puts the waiting jobs of a device into the lane of its new credential; the site's queue is locked. */
+export async function moveToLane(
+  tx: Transaction<Database>,
+  device: { siteId: SiteId; deviceId: DeviceId; credentialId: CredentialId | null },
+): Promise<void> {
+  await sql`
+    update ready r set credential_id = ${device.credentialId} from open_jobs o
+    where o.site_id = ${device.siteId} and o.device_id = ${device.deviceId}
+      and r.site_id = o.site_id and r.job_id = o.job_id`.execute(tx);
+}

@@ -37,6 +37,8 @@ export interface Acceptance {
   readonly answer: Answer;
   /** The same envelope was answered before; nothing changed now. */
   readonly duplicate: boolean;
+  /** A credential was quarantined for it: the jobs that wait for that credential end. */
+  readonly quarantined?: boolean;
   readonly settled?: SettledJob;
 }
 
@@ -174,6 +176,7 @@ async function settle(
   return outcome;
 }
 
+/** The device is locked, since this transaction does not hold its site: the job's lane must be its credential's. */
 async function waitAgain(
   tx: Transaction<Database>,
   attempt: Attempt,
@@ -183,11 +186,12 @@ async function waitAgain(
   const delay = delaySeconds(policy, fails);
   await sql`
     insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch, fails,
-      session_losses, last_failure)
+      session_losses, last_failure, credential_id)
     select ${attempt.siteId}, due + make_interval(secs => greatest(${taken.offsetSeconds}::int, 0)),
       ${attempt.jobId}, ${taken.deviceId}, ${taken.kind}, due, ${taken.offsetSeconds},
-      ${attempt.epoch}, ${fails}, ${taken.sessionLosses}, ${failure.code}
-    from (select clock_timestamp() + make_interval(secs => ${delay}::float) as due) d`.execute(tx);
+      ${attempt.epoch}, ${fails}, ${taken.sessionLosses}, ${failure.code}, d.credential_id
+    from (select clock_timestamp() + make_interval(secs => ${delay}::float) as due) t,
+      (select credential_id from devices where id = ${taken.deviceId} for share) d`.execute(tx);
 }
 
 /** Exponential with full jitter, or fixed with half of it; never more than the cap. */

@@ -11,6 +11,8 @@ import type {
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
+import type { Candidate } from "./claim_candidates.ts";
+import { chooseJobs } from "./claim_credentials.ts";
 import type { ClaimFloors, FloorKey } from "./claim_floor.ts";
 import { MAX_OFFSET_SECONDS } from "./rank.ts";
 
@@ -18,8 +20,6 @@ import { MAX_OFFSET_SECONDS } from "./rank.ts";
 export const OFFER_SECONDS = 30;
 /** Uploading and reporting may take this much longer than the session itself. */
 const DEADLINE_MARGIN_SECONDS = 120;
-/** How many waiting jobs are looked at to find one per free device. */
-const CANDIDATES = 200;
 
 export interface ClaimOrder {
   readonly agentId: AgentId;
@@ -138,20 +138,17 @@ async function claimAtSite(
   return { leases, noteFloor: () => floors.note(owner, site.queueVersion, last) };
 }
 
-/** Grants from the floor on and, where that fills no claim, once more from the head: a hint hides nothing. */
+/** Without `last` there is no floor to note: all that there was went, or a job waits for its credential before it. */
 async function fill(
   tx: Transaction<Database>,
   order: ClaimOrder,
   site: { siteId: SiteId; free: number; floor: FloorKey | undefined },
 ): Promise<{ leases: GrantedLease[]; last: FloorKey | undefined }> {
-  const found = await grant(tx, order, site);
-  const left = site.free - found.length;
-  const more = site.floor && left > 0
-    ? await grant(tx, order, { ...site, free: left, floor: undefined })
-    : [];
-  const leases = [...found, ...more].map(({ floorRank: _, ...lease }) => lease);
-  const end = more.at(-1) ?? found.at(-1);
-  const isFilled = leases.length === site.free;
+  const view = { ...site, platforms: order.platforms };
+  const { chosen, passedOver } = await chooseJobs(tx, view, site.free);
+  const leases = chosen.length === 0 ? [] : await grant(tx, order, { ...site, chosen });
+  const end = chosen.at(-1);
+  const isFilled = leases.length === site.free && !passedOver;
   return { leases, last: isFilled && end ? { rank: end.floorRank, jobId: end.jobId } : undefined };
 }
 
@@ -169,52 +166,42 @@ async function countFree(
   return Math.min(order.wanted, limit.maxLive - live.atSite, limit.capacity - live.atAgent);
 }
 
-/**
- * Moves the best waiting jobs, one per free device, from ready to leases. The floor lags a minute behind
- * what was granted last and never lies ahead of now, so that jobs of the normal class are not passed over.
- */
+/** Moves chosen jobs from ready to leases; one that was cancelled meanwhile stays where it is. */
 async function grant(
   tx: Transaction<Database>,
   order: ClaimOrder,
-  site: { siteId: SiteId; free: number; floor: FloorKey | undefined },
-) {
-  const floor = site.floor
-    ? sql`and (r.rank, r.job_id) > (${site.floor.rank}::timestamptz, ${site.floor.jobId}::uuid)`
-    : sql``;
-  const { rows } = await sql<GrantedLease & { floorRank: string }>`
-    with head as (
-      select r.*, d.total_seconds from ready r
-      join devices d on d.id = r.device_id
-      where r.site_id = ${site.siteId} and r.due_at <= now()
-        and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS}) ${floor}
-        and d.platform = any(${[...order.platforms]}::text[])
-        and not exists (
-          select 1 from leases l where l.site_id = r.site_id and l.device_id = r.device_id)
-      order by r.rank, r.job_id limit ${CANDIDATES}
-    ), one_each as (
-      select distinct on (device_id) * from head order by device_id, rank, job_id
-    ), chosen as (
-      select * from one_each order by rank, job_id limit ${site.free}
+  site: { siteId: SiteId; chosen: readonly Candidate[] },
+): Promise<GrantedLease[]> {
+  const wanted = site.chosen.map(({ jobId, credentialId, version }) => (
+    { job_id: jobId, used_credential: credentialId, used_version: version }
+  ));
+  const { rows } = await sql<GrantedLease>`
+    with chosen as (
+      select * from jsonb_to_recordset(${JSON.stringify(wanted)}::text::jsonb)
+        as c(job_id uuid, used_credential uuid, used_version integer)
     ), taken as (
       delete from ready r using chosen c
-      where r.site_id = c.site_id and r.rank = c.rank and r.job_id = c.job_id
-      returning r.*, c.total_seconds + ${DEADLINE_MARGIN_SECONDS}::int as deadline_seconds
+      where r.site_id = ${site.siteId} and r.job_id = c.job_id
+      returning r.*, c.used_credential, c.used_version
     ), granted as (
       insert into leases (site_id, device_id, job_id, id, kind, epoch, agent_id, boot_id, claim_id,
-        offer_until, deadline_at, rank, due_at, offset_seconds, fails, session_losses, last_failure)
-      select site_id, device_id, job_id, gen_random_uuid(), kind, epoch + 1, ${order.agentId},
+        offer_until, deadline_at, rank, due_at, offset_seconds, fails, session_losses, last_failure,
+        credential_id, credential_version)
+      select t.site_id, device_id, job_id, gen_random_uuid(), kind, epoch + 1, ${order.agentId},
         ${order.bootId}, ${order.claimId},
         clock_timestamp() + make_interval(secs => ${OFFER_SECONDS}),
-        clock_timestamp() + make_interval(secs => deadline_seconds),
-        rank, due_at, offset_seconds, fails, session_losses, last_failure
-      from taken returning *
+        clock_timestamp() + make_interval(secs => d.total_seconds + ${DEADLINE_MARGIN_SECONDS}::int),
+        rank, due_at, offset_seconds, fails, session_losses, last_failure, used_credential,
+        used_version
+      from taken t join devices d on d.id = t.device_id returning *
     ), recorded as (
-      insert into grants (lease_id, site_id, job_id, device_id, agent_id, boot_id, epoch)
-      select id, site_id, job_id, device_id, agent_id, boot_id, epoch from granted
+      insert into grants (lease_id, site_id, job_id, device_id, agent_id, boot_id, epoch,
+        credential_id, credential_version)
+      select id, site_id, job_id, device_id, agent_id, boot_id, epoch, credential_id,
+        credential_version from granted
     )
-    select g.site_id, g.device_id, g.job_id, g.id as lease_id, g.kind, g.epoch,
-      extract(epoch from g.deadline_at - clock_timestamp())::int as deadline_seconds,
-      (least(g.rank, now()) - interval '1 minute')::text as floor_rank
-    from granted g order by g.rank, g.job_id`.execute(tx);
+    select site_id, device_id, job_id, id as lease_id, kind, epoch,
+      extract(epoch from deadline_at - clock_timestamp())::int as deadline_seconds
+    from granted order by rank, job_id`.execute(tx);
   return rows;
 }

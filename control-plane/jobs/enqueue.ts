@@ -104,9 +104,11 @@ async function insertJobs(
         ${order.urgency}, ${order.parentId ?? null}, ${order.requestedBy ?? null}, now()
       from opened
     )
-    insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds)
+    insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds,
+      credential_id)
     select ${order.siteId}, now() + make_interval(secs => ${offset}), job_id, device_id,
-      ${order.kind}, now(), ${offset}
+      ${order.kind}, now(), ${offset},
+      (select d.credential_id from devices d where d.id = opened.device_id)
     from opened returning device_id, job_id`.execute(tx);
   return rows.map((row) => ({ ...row, coalesced: false }));
 }

@@ -4,6 +4,7 @@ import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { AgentId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
+import { liveLimit } from "../credentials/ramp.ts";
 import type { Database } from "../database/schema.ts";
 import { isVisible, type Scope } from "../permissions/scope.ts";
 
@@ -87,6 +88,7 @@ function holdOf(digests: Readonly<Record<string, string>>) {
     when s.paused then 'site_paused'
     when exists (select 1 from leases b where b.site_id = j.site_id and b.device_id = j.device_id)
       then 'device_busy'
+    when ${credentialHold} is not null then ${credentialHold}
     when (select count(*) from leases b where b.site_id = j.site_id) >= s.max_live then 'site_limit'
     when not exists (select 1 from agent_sites x join agent_sessions e on e.agent_id = x.agent_id
       where x.site_id = j.site_id and e.expires_at > now()) then 'no_agent'
@@ -101,6 +103,19 @@ function holdOf(digests: Readonly<Record<string, string>>) {
         (select count(*) from leases b where b.agent_id = e.agent_id)) then 'agent_capacity'
     end from sites s where s.id = j.site_id)`;
 }
+
+/** Whether the credential of the device of job `j` keeps it waiting, and why. */
+const credentialHold = sql`(select case
+    when v.state = 'quarantined' or exists (select 1 from credential_refusals q
+      where q.credential_id = v.credential_id and q.version = v.version
+        and q.device_id = j.device_id and q.quarantined_at is not null)
+      then 'credential_quarantined'
+    when ${liveLimit} <= (select count(*) from leases b
+      where b.credential_id = v.credential_id and b.credential_version = v.version)
+      then case when v.state = 'suspect' then 'credential_suspect' else 'credential_ramp' end
+    end from devices w join credentials c on c.id = w.credential_id
+    join credential_versions v on v.credential_id = c.id and v.version = c.current_version
+    where w.id = j.device_id)`;
 
 /** The attempts of a job, oldest first. */
 export async function selectAttempts(

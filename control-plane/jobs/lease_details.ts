@@ -57,8 +57,8 @@ export async function readLeaseDetails(
     join jobs j on j.site_id = l.site_id and j.id = l.job_id
     join devices d on d.id = l.device_id
     join sites s on s.id = l.site_id
-    left join credentials c on c.id = d.credential_id
-    left join credential_versions v on v.credential_id = c.id and v.version = c.current_version
+    left join credentials c on c.id = l.credential_id
+    left join credential_versions v on v.credential_id = c.id and v.version = l.credential_version
     where l.agent_id = ${held.agentId} and l.id = any(${[...held.leaseIds]}::uuid[])`.execute(db);
   return new Map(rows.map((row) => {
     const details = LeaseDetails.parse({

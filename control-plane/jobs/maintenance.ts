@@ -4,6 +4,7 @@ import { deleteOldParts } from "../backups/upload_parts.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
+import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
 import type { Wakeups } from "./wakeups.ts";
 
@@ -35,7 +36,7 @@ export async function runMaintenance(
 }
 
 async function reap({ db, wakeups, log }: MaintenanceServices): Promise<void> {
-  const reaped = await reapLeases(db);
+  const reaped = { ...await reapLeases(db), quarantined: await endQuarantined(db) };
   if (Object.values(reaped).every((count) => count === 0)) return;
   log({ level: "info", message: "Leases reaped", ...reaped });
   wakeups.notifyAll();

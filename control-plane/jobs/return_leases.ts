@@ -44,12 +44,13 @@ export async function returnLeases(
       from counted c
     ), waiting as (
       insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch,
-        fails, session_losses, last_failure, late_agent_id, late_fails)
+        fails, session_losses, last_failure, late_agent_id, late_fails, credential_id)
       select site_id,
         case when next_due > clock_timestamp()
           then next_due + make_interval(secs => greatest(offset_seconds, 0)) else rank end,
         job_id, device_id, kind, next_due, offset_seconds, epoch, failures, losses,
-        ${reason.cost === "none" ? sql`last_failure` : sql`${reason.code}::text`}, agent_id, fails
+        ${reason.cost === "none" ? sql`last_failure` : sql`${reason.code}::text`}, agent_id, fails,
+        (select d.credential_id from devices d where d.id = verdict.device_id)
       from verdict where outcome is null
     ), ended as (
       insert into done (site_id, job_id, device_id, kind, epoch, agent_id, outcome, failure_code)

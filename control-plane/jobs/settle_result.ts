@@ -10,16 +10,13 @@ import { type Examination, examineBackup } from "../backups/ingest.ts";
 import { type BackupAttempt, recordBackup, recordFailedBackup } from "../backups/record_backup.ts";
 import type { TextServices } from "../backups/render_text.ts";
 import type { Kysely } from "kysely";
+import { type LoginVerdict, loginVerdict } from "../credentials/credential_state.ts";
 import type { Database, GrantsTable } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { noteAcceptedKey, noteRefusedKey } from "../host_keys/note_host_key.ts";
-import {
-  type Acceptance,
-  acceptResult,
-  answerAgain,
-  type Envelope,
-  type Verdict,
-} from "./accept.ts";
+import { type Acceptance, answerAgain, type Envelope, type Verdict } from "./accept.ts";
+import { acceptWithLogin } from "./accept_login.ts";
+import { endQuarantined } from "./end_quarantined.ts";
 
 type Grant = Selectable<GrantsTable>;
 
@@ -31,6 +28,8 @@ export interface Settlement extends TextServices {
 /** What a report turned out to be, before it is known whether it still counts. */
 interface Judged {
   readonly verdict: Verdict;
+  /** What it says about the credential. */
+  readonly login?: LoginVerdict | undefined;
   readonly examined?: Extract<Examination, { ok: true }>;
 }
 
@@ -47,12 +46,14 @@ export async function settleResult(
   compareWithGrant(claims, grant);
   const judged = await judge(by, grant, claims);
   const envelope = { sha256: await sha256(result.token), durationMs: claims.durationMs };
-  return await inTransaction(by.db, async (tx) => {
+  const acceptance = await inTransaction(by.db, async (tx) => {
     await holdActiveAgent(tx, grant.agentId);
     const end = { by, grant, claims, judged, envelope };
     // Of another life of the installation: its epochs mean nothing here.
     return await (claims.incarnation === by.incarnation ? settle(tx, end) : fileOnly(tx, end));
   });
+  if (acceptance.quarantined) await endQuarantined(by.db);
+  return acceptance;
 }
 
 /** Ends the job of a lease that cannot be run at all, without its agent. */
@@ -83,13 +84,18 @@ function compareWithGrant(claims: ResultClaims, grant: Grant): void {
 async function judge(by: Settlement, grant: Grant, { report }: ResultClaims): Promise<Judged> {
   if (report.status === "cancelled") return { verdict: { status: "cancelled" } };
   if (report.status === "failed") {
-    return { verdict: { status: "failed", failure: report.failure } };
+    const login = loginVerdict(report.failure.code);
+    return { verdict: { status: "failed", failure: report.failure }, login };
   }
   const outcome = BackupConfigOutcome.safeParse(report.outcome);
   if (!outcome.success) return invalid("The outcome does not have the form of its job's kind.");
   const examined = await examineBackup(by.db, { ...by, ...grant, outcome: outcome.data });
   return examined.ok
-    ? { verdict: { status: "completed", report: outcome.data }, examined }
+    ? {
+      verdict: { status: "completed", report: outcome.data },
+      examined,
+      login: { accepted: true },
+    }
     : { verdict: { status: "failed", failure: examined.failure } };
 }
 
@@ -107,7 +113,7 @@ async function settle(
     envelope: Envelope;
   },
 ): Promise<Acceptance> {
-  const acceptance = await acceptResult(tx, grant, { verdict: judged.verdict, envelope });
+  const acceptance = await acceptWithLogin(tx, grant, { ...judged, envelope });
   const { settled } = acceptance;
   if (!settled) {
     await fileContent(tx, { by, grant, judged, envelope, acceptance });

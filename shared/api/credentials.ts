@@ -53,6 +53,14 @@ function checkSecrets(given: GivenSecrets, context: z.core.$RefinementCtx): void
   }
 }
 
+/**
+ * What is known of a version: `new` (nothing yet), `trusted` (it worked), `suspect` (refused since; one session at a time
+ * until one succeeds), `quarantined` (not used until it is released, or new secrets are saved).
+ */
+export const CredentialState = z.enum(["new", "trusted", "suspect", "quarantined"])
+  .meta({ id: "CredentialState" });
+export type CredentialState = z.infer<typeof CredentialState>;
+
 /** A credential; its secrets go in and never come out. */
 export const Credential = z.object({
   id: CredentialId,
@@ -63,7 +71,7 @@ export const Credential = z.object({
   hasPassword: z.boolean(),
   hasPrivateKey: z.boolean(),
   hasEnableSecret: z.boolean(),
-  state: z.enum(["fresh", "proven", "suspect", "quarantined"]),
+  state: CredentialState,
   /** How many devices in use have it. */
   devices: z.int(),
   /** How many archived ones, which would need it again after their restoration. */

@@ -26,6 +26,12 @@ export const Hold = z.enum([
   "site_paused",
   "site_limit",
   "device_busy",
+  /** The credential was refused: one session at a time may use it, in the whole system, until one succeeds. */
+  "credential_suspect",
+  /** The credential has not proven itself lately: few sessions may use it, twice as many after each success. */
+  "credential_ramp",
+  /** The credential is quarantined, or is for this device: the job ends in a moment. */
+  "credential_quarantined",
   "no_agent",
   "agent_capacity",
   "platform_unsupported",

@@ -6,6 +6,7 @@ export type FailureClass =
   | "busy"
   | "driver"
   | "session"
+  | "authentication"
   | "never";
 
 /** Every reason for which an attempt on a device can fail: its retry class and a sentence for people. */
@@ -30,14 +31,25 @@ export const FAILURES = {
     "never",
     "The device offers only legacy SSH algorithms; allow them on the device with legacyAlgorithms.",
   ],
-  auth_rejected: ["never", "The device refused the user name, password or key."],
-  password_expired: ["never", "The device asks for a new password before it lets anybody in."],
-  enable_rejected: ["never", "The device refused the enable secret."],
+  auth_rejected: ["authentication", "The device refused the user name, password or key."],
+  password_expired: [
+    "authentication",
+    "The device asks for a new password before it lets anybody in.",
+  ],
+  enable_rejected: ["authentication", "The device refused the enable secret."],
   enable_secret_missing: [
     "never",
     "The device asks for an enable secret and the credential has none.",
   ],
   credential_missing: ["never", "No credential is assigned to the device."],
+  credential_quarantined: [
+    "never",
+    "Several devices refused the credential and none accepted it; check it, then release it or save new secrets.",
+  ],
+  credential_quarantined_on_device: [
+    "never",
+    "The device refused the credential again and again; correct one of the two, then release it for the device.",
+  ],
   credential_unusable: ["never", "The credential's private key cannot be used."],
   host_key_changed: [
     "never",
@@ -126,6 +138,7 @@ export const RETRY_POLICIES: Record<FailureClass, RetryPolicy> = {
   busy: { attempts: 5, backoff: "fixed", baseSeconds: 60, capSeconds: 90 },
   driver: { attempts: 2, backoff: "fixed", baseSeconds: 30, capSeconds: 60 },
   session: { attempts: 5, backoff: "exponential", baseSeconds: 10, capSeconds: 1_800 },
+  authentication: { attempts: 1, backoff: "fixed", baseSeconds: 0, capSeconds: 0 },
   never: { attempts: 1, backoff: "fixed", baseSeconds: 0, capSeconds: 0 },
 };
 

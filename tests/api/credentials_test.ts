@@ -30,7 +30,7 @@ Deno.test("a credential's secrets go in, open only with the keys, and never come
   const made = await admin.call(createCredential, { body });
   assert.deepEqual(
     [made.version, made.hasPassword, made.hasPrivateKey, made.hasEnableSecret, made.state],
-    [1, true, false, true, "fresh"],
+    [1, true, false, true, "new"],
   );
   const params = { credentialId: made.id };
   const replies = [
@@ -57,7 +57,7 @@ Deno.test("updateCredential() makes a new version of new secrets and keeps the v
   const renamed = await admin.call(updateCredential, { params, body: { name: "rotated" } });
   assert.deepEqual([renamed.version, renamed.name], [1, "rotated"]);
   const rotated = await admin.call(updateCredential, { params, body: { password: "another one" } });
-  assert.deepEqual([rotated.version, rotated.hasEnableSecret, rotated.state], [2, false, "fresh"]);
+  assert.deepEqual([rotated.version, rotated.hasEnableSecret, rotated.state], [2, false, "new"]);
   assert.deepEqual(await stored(id, 2), { password: "another one" });
   assert.deepEqual(await stored(id, 1), { password: PASSWORD, enableSecret: ENABLE_SECRET });
   const half = admin.call(updateCredential, { params, body: { enableSecret: ENABLE_SECRET } });

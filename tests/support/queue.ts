@@ -4,6 +4,7 @@ import type {
   AgentId,
   BootId,
   ClaimId,
+  CredentialId,
   DeviceId,
   JobId,
   LeaseId,
@@ -28,7 +29,13 @@ export interface QueueSite {
 /** Makes a site of its own with so many devices. */
 export async function makeSite(
   db: Kysely<Database>,
-  options: { devices: number; maxLive?: number; maxQueued?: number; ttlSeconds?: number },
+  options: {
+    devices: number;
+    maxLive?: number;
+    maxQueued?: number;
+    ttlSeconds?: number;
+    credentialId?: CredentialId;
+  },
 ): Promise<QueueSite> {
   const siteId = newId<SiteId>();
   await sql`
@@ -37,14 +44,16 @@ export async function makeSite(
       ${options.maxQueued ?? 10_000}, ${options.ttlSeconds ?? 180}
     from tenants limit 1`.execute(db);
   const { rows } = await sql<{ id: DeviceId }>`
-    insert into devices (id, site_id, name, host, platform)
-    select gen_random_uuid(), ${siteId}, 'device-' || n, '192.0.2.' || n, 'frr'
+    insert into devices (id, site_id, name, host, platform, credential_id)
+    select gen_random_uuid(), ${siteId}, 'device-' || n, '192.0.2.' || n, 'frr',
+      ${options.credentialId ?? null}::uuid
     from generate_series(1, ${options.devices}) n returning id`.execute(db);
   return { siteId, deviceIds: rows.map((row) => row.id) };
 }
 
 /** One boot of one agent with a live session at a site. */
 export interface QueueAgent {
+  readonly db: Kysely<Database>;
   readonly agentId: AgentId;
   readonly bootId: BootId;
   claim(wanted: number, claimId?: ClaimId): Promise<GrantedLease[]>;
@@ -70,6 +79,7 @@ export async function makeAgent(
     await returnOtherBoots(tx, { agentId, bootId });
   });
   return {
+    db,
     agentId,
     bootId,
     claim: (wanted, claimId = newId<ClaimId>()) =>

@@ -1,0 +1,1 @@
+-- Holds this number and changes nothing; the file that takes the number replaces this one.
