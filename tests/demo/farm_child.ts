@@ -36,6 +36,7 @@ export interface FarmChild {
   /** The newest complete configurations that the device has sent, to the byte. */
   show(port: number): Promise<{ readonly sent: readonly string[] }>;
   setConfiguration(port: number, text: string): Promise<void>;
+  setFault(port: number, fault: Fault): Promise<void>;
 }
 
 export interface FarmOrder {
@@ -85,6 +86,9 @@ export async function startFarmChild(group: ProcessGroup, order: FarmOrder): Pro
     },
     setConfiguration: async (port, text) => {
       await ask({ order: "set_configuration", port, text });
+    },
+    setFault: async (port, fault) => {
+      await ask({ order: "set_fault", port, fault });
     },
   };
 }
