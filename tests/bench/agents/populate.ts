@@ -37,7 +37,17 @@ export async function populate(
   const credentialId = await insertCredential(db, keyRing);
   await insertDevices(db, { siteIds: busy, devicesPerSite, credentialId });
   // What autovacuum would have done long ago.
-  for (const table of ["agents", "agent_sites", "sites", "devices", "revisions", "current_texts"]) {
+  for (
+    const table of [
+      "agents",
+      "agent_keys",
+      "agent_sites",
+      "sites",
+      "devices",
+      "revisions",
+      "current_texts",
+    ]
+  ) {
     await sql`analyze ${sql.table(table)}`.execute(db);
   }
   return busy;
@@ -68,6 +78,10 @@ async function insertAgents(db: Kysely<Database>, from: number, to: number): Pro
   await sql`
     insert into agent_sites (agent_id, site_id)
     select a.id, s.id from agents a join sites s on s.name = a.name
+    where a.name = any(${rows.map(({ name }) => name)}::text[])`.execute(db);
+  await sql`
+    insert into agent_keys (thumbprint, agent_id, sign_jwk, seal_jwk, state)
+    select a.thumbprint, a.id, a.sign_jwk, a.seal_jwk, 'current' from agents a
     where a.name = any(${rows.map(({ name }) => name)}::text[])`.execute(db);
   return rows.map(({ site }) => site);
 }
