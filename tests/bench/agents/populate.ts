@@ -101,7 +101,7 @@ async function insertCredential(db: Kysely<Database>, keyRing: KeyRing): Promise
     hasPassword: true,
     hasPrivateKey: false,
     hasEnableSecret: false,
-    state: "proven",
+    state: "trusted",
   }).execute();
   return credentialId;
 }
