@@ -43,8 +43,8 @@ VOLUME /state
 HEALTHCHECK --interval=60s --timeout=10s \
   CMD ["deno", "run", "--cached-only", "--no-prompt", "--allow-read=/state", "--allow-write=/state", \
   "agent/main.ts", "status", "--state", "/state"]
-# No env, no run, no sys, no ffi. Enrol once with: docker run … agent enroll --url … --token … --state /state
+# No env, no run, no sys, no ffi; it reads its own sources only to start session threads, which then read nothing. Enrol once with: docker run … agent enroll --url … --token … --state /state
 ENTRYPOINT ["deno", "run", "--cached-only", "--no-prompt", "--allow-net", \
-  "--deny-net=169.254.169.254,[fd00:ec2::254]", "--allow-read=/state", "--allow-write=/state", \
-  "agent/main.ts"]
+  "--deny-net=169.254.169.254,[fd00:ec2::254]", "--allow-read=/state,agent,shared", \
+  "--allow-write=/state", "agent/main.ts"]
 CMD ["run", "--state", "/state"]

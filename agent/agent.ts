@@ -15,7 +15,7 @@ import { Fence } from "./fence.ts";
 import { makeSend } from "./http.ts";
 import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "./heartbeat.ts";
 import { runLeaseLoop } from "./lease_loop.ts";
-import { compilePolicy, refuseKind } from "./local_policy.ts";
+import { refuseKind } from "./local_policy.ts";
 import { errorText, type Log } from "./log.ts";
 import { tellReturn } from "./reachability.ts";
 import { runReplay } from "./replay.ts";
@@ -29,6 +29,7 @@ import { diskFiles, type SpoolFiles } from "./spool_files.ts";
 import type { AgentIdentity, StateFolder } from "./state_folder.ts";
 import { TrustRoot } from "./trust_root.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
+import { SessionThreads } from "./workers/session_threads.ts";
 
 const FIRST_SESSION_RETRY_MS = 2_000;
 const DRAIN_REQUEST_MS = 5_000;
@@ -79,6 +80,9 @@ interface Boot {
   readonly controlPlane: ControlPlane;
   readonly trust: TrustRoot;
   readonly fence: Fence;
+  readonly sessions: SessionThreads;
+  /** Aborted when this process should end, for whatever keeps it alive to start it again. */
+  readonly stuck: AbortSignal;
   readonly clock: Clock;
   readonly options: AgentOptions;
   readonly keys: AgentKeys;
@@ -90,8 +94,10 @@ interface Boot {
   readonly back: HeartbeatKick;
 }
 
-async function endBoot({ controlPlane, trust, rotation, ending }: Boot): Promise<void> {
+async function endBoot(boot: Boot): Promise<void> {
+  const { controlPlane, trust, rotation, ending, sessions } = boot;
   ending.abort();
+  sessions.close();
   controlPlane.close();
   await Promise.all([trust.close(), rotation.idle()]);
 }
@@ -128,7 +134,17 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
   });
   const spool = await openSpool(options, trust);
   const own = { bootId, controlPlane, trust, fence, clock, keys, rotation };
-  return { ...own, options, ending, spool, back };
+  return { ...own, ...openThreads(options), options, ending, spool, back };
+}
+
+function openThreads({ settings, log }: AgentOptions) {
+  const stuck = new AbortController();
+  const sessions = new SessionThreads({
+    policy: settings.policy,
+    log,
+    onStuck: () => stuck.abort(new Error("Cannot go on: too many threads are blocked for good")),
+  });
+  return { sessions, stuck: stuck.signal };
 }
 
 function openSpool(
@@ -152,6 +168,7 @@ interface Signals {
 async function live(boot: Boot, signals: Signals): Promise<void> {
   const { options: { log, settings, identity } } = boot;
   if (!await openFirstSession(boot, signals)) return;
+  boot.sessions.warmUp();
   log("info", "agent_started", { agent: identity.agentId, boot: boot.bootId });
   const { spool } = boot;
   const leases = new RunningLeases({ alsoHeld: () => spool.ownLeaseIds() });
@@ -179,7 +196,7 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
     kick,
     work: leaseWork(boot, ending),
     expectation: expectationOf(boot),
-    signal: AbortSignal.any([signals.drain, signals.stop, dismissed.signal]),
+    signal: AbortSignal.any([signals.drain, signals.stop, dismissed.signal, boot.stuck]),
   });
   if (dismissed.signal.aborted) leases.abortAll("lease_lost");
   else await giveBack(boot, signals.stop);
@@ -189,6 +206,7 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
   await Promise.all([pulse, replay]);
   log("info", "agent_stopped", { agent: identity.agentId });
   dismissed.signal.throwIfAborted();
+  boot.stuck.throwIfAborted();
 }
 
 /** Being sent away, by whichever loop hears of it first, ends every session at once. */
@@ -262,7 +280,6 @@ function leaseWork(boot: Boot, stopSignal: AbortSignal): LeaseWork {
     ...boot,
     log,
     stopSignal,
-    allowAddress: compilePolicy(settings.policy),
     refuseKind: (kind) => refuseKind(settings.policy, kind),
   };
 }

@@ -5,7 +5,6 @@ import { boundedMs, type Clock, jitteredMs } from "./clock.ts";
 import { type ControlPlane, isDecisionPending, isDismissal, patienceMs } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import { errorText, type Log } from "./log.ts";
-import { unlockedKeys } from "./ssh/unlocked_keys.ts";
 import type { RunningLeases } from "./running_leases.ts";
 
 const RETRY = { baseMs: 500, capMs: 5_000 };
@@ -22,6 +21,8 @@ export interface HeartbeatOptions {
   readonly fence: Fence;
   readonly clock: Clock;
   readonly log: Log;
+  /** Ended with all they know when this agent is fenced. */
+  readonly sessions: { wipe(): void };
   /** Told when the control plane sent this agent away, which ends the pulse. */
   readonly onDismissal: (problem: ProblemError) => void;
   readonly signal: AbortSignal;
@@ -101,12 +102,10 @@ export async function guardFence(options: HeartbeatOptions): Promise<void> {
   const { fence, leases, clock, log, signal } = options;
   while (!signal.aborted) {
     await clock.sleep(FENCE_CHECK_MS, { signal });
-    unlockedKeys.forgetOld();
+    if (fence.remainingMs() > 0) continue;
     const { sessions } = leases;
-    if (sessions > 0 && fence.remainingMs() <= 0) {
-      log("error", "fenced", { leases: sessions });
-      leases.abortAll("lease_lost");
-      unlockedKeys.clear();
-    }
+    if (sessions > 0) log("error", "fenced", { leases: sessions });
+    leases.abortAll("lease_lost");
+    options.sessions.wipe();
   }
 }

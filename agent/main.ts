@@ -9,6 +9,7 @@ import { CaFileError } from "./network_settings.ts";
 import { ReachError } from "./reach_error.ts";
 import { readSettings, SettingsError } from "./settings.ts";
 import { StateFolder, StateFolderError } from "./state_folder.ts";
+import { missingReads } from "./workers/worker_source.ts";
 
 const ENROL_MS = 60_000;
 
@@ -52,6 +53,15 @@ function onPending(fingerprint: string): void {
 }
 
 async function runCommand(path: string): Promise<number> {
+  const unread = missingReads();
+  if (unread.length > 0) {
+    complain(
+      `Cannot run: device sessions have a thread of their own, which is loaded from ${
+        unread.join(" and ")
+      }. Add to the flags of deno: --allow-read=${[path, ...unread].join(",")}`,
+    );
+    return 2;
+  }
   const state = await StateFolder.open(path);
   const identity = await state.readIdentity();
   if (!identity) {

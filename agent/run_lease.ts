@@ -14,6 +14,7 @@ import {
   verifyLease,
 } from "./verify_lease.ts";
 import { AGENT_VERSION } from "./version.ts";
+import type { SessionRunner } from "./workers/session_threads.ts";
 
 /** Less than the time that the control plane keeps an offer for. */
 const CONFIRM_MS = 25_000;
@@ -21,7 +22,7 @@ const CONFIRM_MS = 25_000;
 export interface LeaseWork extends Deliverer {
   /** A rotation changes them meanwhile. */
   readonly keys: { readonly signKey: CryptoKey };
-  readonly allowAddress: (target: { address: string; port: number }) => boolean;
+  readonly sessions: SessionRunner;
   /** Why the local policy does not let a job of this kind run. */
   readonly refuseKind: (kind: JobKind) => string | undefined;
   readonly log: Log;
@@ -114,8 +115,8 @@ async function attempt(
   const { signal } = lease;
   try {
     await untilConfirmed(lease, work);
-    const { allowAddress } = work;
-    const { outcome, uploads } = await RUNNERS[claims.kind](verified, { allowAddress, signal });
+    const { sessions } = work;
+    const { outcome, uploads } = await RUNNERS[claims.kind](verified, { sessions, signal });
     return { report: { status: "completed", outcome: outcome as never }, uploads };
   } catch (error) {
     const failed = error instanceof DeviceError ? error : undefined;

@@ -1,5 +1,4 @@
 import { BackupConfigOutcome, BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
-import { backUpDevice } from "../session/session.ts";
 import type { VerifiedLease } from "../verify_lease.ts";
 import type { JobOptions, JobResult } from "./mod.ts";
 
@@ -7,7 +6,7 @@ import type { JobOptions, JobResult } from "./mod.ts";
 export async function backUpConfig(lease: VerifiedLease, options: JobOptions): Promise<JobResult> {
   const { claims, driver, credential } = lease;
   const { device } = claims;
-  const report = await backUpDevice({
+  const report = await options.sessions.run({
     driver,
     target: { host: device.host, port: device.port },
     credential,
@@ -17,7 +16,6 @@ export async function backUpConfig(lease: VerifiedLease, options: JobOptions): P
     limits: claims.limits,
     captures: BackupConfigPayload.parse(claims.payload).captures,
     baselines: claims.baselines,
-    allowAddress: (address) => options.allowAddress({ address, port: device.port }),
   }, { signal: options.signal });
   return {
     outcome: BackupConfigOutcome.parse({

@@ -1,5 +1,6 @@
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import type { VerifiedLease } from "../verify_lease.ts";
+import type { SessionRunner } from "../workers/session_threads.ts";
 import { backUpConfig } from "./backup_config.ts";
 
 /** Bytes that an outcome names and that the control plane may not have yet. */
@@ -15,7 +16,8 @@ export interface JobResult {
 }
 
 export interface JobOptions {
-  readonly allowAddress: (target: { address: string; port: number }) => boolean;
+  /** Where device sessions run; they keep to the local policy. */
+  readonly sessions: SessionRunner;
   readonly signal: AbortSignal;
 }
 

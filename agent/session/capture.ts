@@ -8,6 +8,7 @@ import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { CaptureBaseline } from "@rookery/shared/jobs/lease.ts";
 import { hasShrunk } from "@rookery/shared/jobs/shrink.ts";
 import { DeviceError } from "../ssh/ssh_failure.ts";
+import { markTurn } from "../ssh/turn.ts";
 import type { CommandOutput, RunCommand } from "./command.ts";
 
 /** One capture, proven complete, with its exact bytes. */
@@ -75,7 +76,10 @@ async function readUndisturbed(run: RunCommand, order: CaptureOrder): Promise<Re
 /** The first command that the device does not refuse; the later ones are for devices that lack it. */
 async function readOnce(run: RunCommand, order: CaptureOrder): Promise<Reading> {
   const { driver, capture, maxBytes } = order;
-  const judge = (bytes: Uint8Array) => judgeCompleteness(bytes, { driver, capture });
+  const judge = (bytes: Uint8Array) => {
+    markTurn();
+    return judgeCompleteness(bytes, { driver, capture });
+  };
   const options = {
     maxBytes,
     // A binary text does not become a configuration by what follows it.
@@ -102,6 +106,7 @@ async function prove(
     (!verdict.complete && verdict.code === "configuration_interleaved");
   if (!verdict.complete && !disturbed) throw failed(order, verdict);
   const raw = new Uint8Array(bytes);
+  markTurn();
   return {
     raw,
     normalisedSha256: await normalisedSha256(raw, order),

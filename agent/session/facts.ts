@@ -1,4 +1,5 @@
 import { decodeText, linesOf } from "@rookery/shared/drivers/decode.ts";
+import { markTurn } from "../ssh/turn.ts";
 import type { Driver } from "@rookery/shared/drivers/driver.ts";
 import { DeviceFacts } from "@rookery/shared/jobs/backup_config.ts";
 import type { RunCommand } from "./command.ts";
@@ -22,6 +23,7 @@ export async function readFacts(
   try {
     for (const facts of driver.facts) {
       const bytes = known.get(facts.command) ?? await ask(run, facts.command);
+      markTurn();
       if (bytes) Object.assign(found, parseFacts(facts, decodeText(bytes).text));
     }
   } catch {

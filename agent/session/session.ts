@@ -18,6 +18,8 @@ import { readFacts } from "./facts.ts";
 export interface SessionOrder {
   readonly driver: Driver;
   readonly target: { readonly host: string; readonly port: number };
+  /** What the host's name was resolved to already, if it was; the local policy is asked about them again. */
+  readonly addresses?: readonly string[];
   readonly credential: {
     readonly username: string;
     readonly password?: string | undefined;
@@ -111,6 +113,7 @@ function connectTo(order: SessionOrder, signal: AbortSignal): Promise<DeviceConn
   const { username, password, privateKey, passphrase } = order.credential;
   return connect({
     ...order.target,
+    addresses: order.addresses,
     username,
     ...password !== undefined && { password },
     ...privateKey !== undefined && { privateKey },

@@ -12,6 +12,8 @@ export interface ResolveOptions {
   readonly seconds: number;
   /** The agent's local policy. It sees addresses, never names, so that a name cannot lead around it. */
   readonly allowAddress: (address: string) => boolean;
+  /** What the name was resolved to already; it is not looked up again. */
+  readonly addresses?: readonly string[] | undefined;
 }
 
 /**
@@ -22,7 +24,7 @@ export async function resolveAddresses(
   host: string,
   options: ResolveOptions,
 ): Promise<readonly string[]> {
-  const found = isIP(host) ? [host] : await lookUp(host, options);
+  const found = options.addresses ?? (isIP(host) ? [host] : await lookUp(host, options));
   const addresses = [...new Set(found.map(canonicalAddress))];
   const allowed = addresses.filter((address) => options.allowAddress(withoutZone(address)));
   if (addresses.length > 0 && allowed.length === 0) {

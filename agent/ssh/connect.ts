@@ -8,11 +8,14 @@ import { readPrivateKey } from "./private_key.ts";
 import { destroySocket, openSocket, type StageOptions } from "./socket.ts";
 import { abortError } from "./ssh_failure.ts";
 import type { DeviceConnection } from "./transport.ts";
+import { markTurn } from "./turn.ts";
 
 /** Where to connect, as whom, and what must hold. */
 export interface ConnectOptions {
   readonly host: string;
   readonly port: number;
+  /** What the host's name was resolved to already, if it was. */
+  readonly addresses?: readonly string[] | undefined;
   readonly username: string;
   readonly password?: string | undefined;
   readonly privateKey?: string | undefined;
@@ -35,6 +38,7 @@ export interface ConnectOptions {
  */
 export async function connect(options: ConnectOptions): Promise<DeviceConnection> {
   if (options.signal.aborted) throw abortError(options.signal);
+  markTurn();
   const key = options.privateKey === undefined
     ? undefined
     : readPrivateKey(options.privateKey, options.passphrase);
@@ -45,6 +49,7 @@ export async function connect(options: ConnectOptions): Promise<DeviceConnection
   const addresses = await resolveAddresses(options.host, {
     ...stage,
     allowAddress: options.allowAddress ?? (() => true),
+    addresses: options.addresses,
   });
   const socket = await openSocket({ addresses, port: options.port }, stage);
   destroyOnAbort(socket, options.signal);

@@ -13,6 +13,7 @@ import { Login, type LoginSecrets, passwordExpired } from "./login.ts";
 import type { StageOptions } from "./socket.ts";
 import { DeviceError, type Stage, toDeviceError } from "./ssh_failure.ts";
 import type { DeviceConnection, NegotiatedAlgorithms } from "./transport.ts";
+import { turnMarker } from "./turn.ts";
 
 /** What the handshake needs besides the socket. */
 export interface HandshakeOptions extends StageOptions {
@@ -73,6 +74,8 @@ class Attempt {
     this.#loggedIn.promise.catch(() => {});
     this.#listen();
     this.#start(socket);
+    // Before ssh2 works on what came: a key exchange or a packet may take it long.
+    socket.prependListener("data", turnMarker());
   }
 
   get agreed(): Promise<Agreed> {

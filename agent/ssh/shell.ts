@@ -3,6 +3,7 @@ import type ssh2 from "ssh2";
 import { endedByDevice, type Line } from "./connection.ts";
 import { abortError } from "./ssh_failure.ts";
 import type { Shell } from "./transport.ts";
+import { markTurn } from "./turn.ts";
 
 /**
  * A shell on an SSH channel. Nothing is read ahead: what is not asked for stays in ssh2's window (2 MiB), and behind that in
@@ -35,6 +36,7 @@ export class ChannelShell implements Shell {
 
   write(text: string): void {
     if (this.#ended || !this.#channel.writable) return;
+    markTurn();
     this.#channel.write(text);
   }
 
@@ -43,7 +45,10 @@ export class ChannelShell implements Shell {
     for (;;) {
       if (signal.aborted) throw abortError(signal);
       const chunk: Uint8Array | null = this.#channel.read();
-      if (chunk !== null && chunk.length > 0) return chunk;
+      if (chunk !== null && chunk.length > 0) {
+        markTurn();
+        return chunk;
+      }
       if (this.#cutOff && this.#line.broken) throw this.#line.broken;
       if (this.#ended) return undefined;
       await this.#somethingNew(signal);

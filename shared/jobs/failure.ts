@@ -93,6 +93,10 @@ export const FAILURES = {
   session_lost: ["session", "The agent was not heard of any more."],
   blob_missing: ["transport", "The configuration was reported but never arrived."],
   result_invalid: ["driver", "The configuration that arrived is not the one that was reported."],
+  session_disruptive: [
+    "driver",
+    "The session blocked, crashed or overfilled the agent's session thread; it was ended.",
+  ],
   cancelled: ["never", "Cancelled."],
   agent_fault: ["transport", "The agent failed in an unforeseen way; see its log."],
   control_plane_fault: [

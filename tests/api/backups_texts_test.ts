@@ -17,6 +17,7 @@ import {
 } from "../support/backup_report.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { longestSilence } from "../support/silence.ts";
 
 const database = testDatabase();
 const plane = testControlPlane(database);
@@ -26,25 +27,6 @@ const rules = { platform: "frr", capture: "running", key: new Uint8Array(32) };
 function hostile(size = 19_500_000): string {
   const [head = "", tail = ""] = frrConfiguration().split("!\ninterface eth0\n");
   return `${head}\n${"xyz\n".repeat(size / 4)}${tail}`;
-}
-
-/** Runs while a timer of 10 ms ticks, and tells the longest time, in ms, that it did not. */
-async function longestSilence(run: () => Promise<unknown>): Promise<number> {
-  let last = performance.now();
-  let gap = 0;
-  const tick = () => {
-    const now = performance.now();
-    gap = Math.max(gap, now - last);
-    last = now;
-  };
-  const timer = setInterval(tick, 10);
-  try {
-    await run();
-    tick();
-    return gap;
-  } finally {
-    clearInterval(timer);
-  }
 }
 
 Deno.test("the event loop goes on while 20 MB of hostile text are examined, stored, read and compared", async () => {

@@ -1,9 +1,18 @@
 /** The agent as it is started: a process under its own permissions, and what it says. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { makeJoinToken, makeSite } from "../support/agent_bench.ts";
+import {
+  addFarmDevice,
+  backUpNow,
+  makeJoinToken,
+  makeSite,
+  readJob,
+  until,
+} from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { startDevice } from "../support/farm/device.ts";
+import { makeRecording } from "../support/farm/recording.ts";
 
 const database = testDatabase();
 const port = freePort();
@@ -17,7 +26,8 @@ function freePort(): number {
 
 /** Runs the agent; it may use the `allowed` folder and no other. */
 async function agent(allowed: string, ...args: readonly string[]) {
-  const permissions = ["--allow-net", `--allow-read=${allowed}`, `--allow-write=${allowed}`];
+  const reads = [allowed, join(AGENT, ".."), join(AGENT, "../../shared")].join();
+  const permissions = ["--allow-net", `--allow-read=${reads}`, `--allow-write=${allowed}`];
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "--cached-only", ...permissions, AGENT, ...args],
     stdin: "null",
@@ -98,4 +108,48 @@ Deno.test("agent enroll says why it is refused and what to do, each as one plain
     /^Cannot use .*policy\.networks\[0\] is "10\.0\.0\.0".*10\.0\.0\.0\/8/,
   );
   assert.equal(run.code, 1);
+});
+
+Deno.test("the agent as one file backs a device up, and may read its state folder only", async () => {
+  await using folder = await makeFolder();
+  const file = join(folder.path, "rookery-agent.mjs");
+  const builder = join(AGENT, "../../tests/support/build_agent.ts");
+  const built = await new Deno.Command(Deno.execPath(), { args: ["run", "-A", builder, file] })
+    .output();
+  assert.ok(built.success, new TextDecoder().decode(built.stderr));
+  const siteId = await makeSite(plane);
+  await using device = await startDevice(makeRecording("frr", 1));
+  const deviceId = await addFarmDevice(plane, siteId, device);
+  const { joinToken } = await makeJoinToken(plane, [siteId]);
+  await using _server = Deno.serve(
+    { hostname: "127.0.0.1", port, onListen: () => {} },
+    (request) => plane.app.fetch(request, { remoteAddress: "127.0.0.1" }),
+  );
+  const { state } = folder;
+  const start = (...args: readonly string[]) =>
+    new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "--no-config", "--no-prompt", "--unstable-worker-options", "--allow-net"],
+        ...[`--allow-read=${state}`, `--allow-write=${state}`, file, ...args, "--state", state],
+      ],
+      stdin: "null",
+      stdout: "null",
+      stderr: "inherit",
+    }).spawn();
+  const enrolling = start("enroll", "--url", plane.publicUrl, "--token", joinToken);
+  assert.ok((await enrolling.status).success);
+  const policy = { networks: ["127.0.0.0/8"] };
+  await Deno.writeTextFile(join(state, "settings.json"), JSON.stringify({ policy }));
+  const running = start("run");
+  try {
+    const [jobId = assert.fail()] = await backUpNow(plane, [deviceId]);
+    await until(
+      async () => (await readJob(plane, jobId)).state === "completed",
+      "the device is backed up",
+      60_000,
+    );
+  } finally {
+    running.kill("SIGKILL");
+    await running.status;
+  }
 });

@@ -1,39 +1,72 @@
-/** `deno task build`: the agent as one file that runs where no package can be installed. */
-import { join } from "node:path";
-import { build, stop } from "esbuild";
+/** `deno task build [FILE]`: the agent as one file that runs where no package can be installed. */
+import { join, relative } from "node:path";
+import { build, type BuildOptions, type Plugin, stop } from "esbuild";
 
 const ROOT = join(import.meta.dirname ?? ".", "..", "..");
-const OUTPUT = join(ROOT, "dist", "rookery-agent.mjs");
+const OUTPUT = Deno.args[0] ?? join(ROOT, "dist", "rookery-agent.mjs");
 
-/** ssh2 looks for native helpers and does without them; what it requires from CommonJS is given to it. */
-const BANNER = 'import{createRequire as __cr}from"node:module";' +
-  'const require=__cr(import.meta.url),__dirname="/",__filename="/agent.mjs";';
+/** ssh2 looks for native helpers and does without them. */
+const NO_NATIVE: Plugin = {
+  name: "no-native",
+  setup(builder) {
+    builder.onResolve(
+      { filter: /^cpu-features$|\.node$/ },
+      ({ path }) => ({ path, namespace: "none" }),
+    );
+    builder.onLoad({ filter: /.*/, namespace: "none" }, () => ({
+      contents: 'throw new Error("native code is not used")',
+    }));
+  },
+};
+
+function optionsFor(entry: string): BuildOptions {
+  return {
+    entryPoints: [join(ROOT, entry)],
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "esnext",
+    alias: { "@rookery/shared": join(ROOT, "shared") },
+    nodePaths: [join(ROOT, "agent/node_modules"), join(ROOT, "node_modules")],
+    // What CommonJS packages require is given to them. Only Deno's own modules are left outside, wherever this file is.
+    banner: {
+      js: 'import{createRequire as __cr}from"node:module";' +
+        'const require=__cr("file:///agent.mjs"),__dirname="/",__filename="/agent.mjs";',
+    },
+  };
+}
+
+/**
+ * The code of a session thread as text inside the file: a thread that starts from a blob needs no permission to read,
+ * one that starts from a file needs to read that file.
+ */
+async function inlineWorker(): Promise<Plugin> {
+  const { outputFiles: [file] = [] } = await build({
+    ...optionsFor("agent/workers/session_worker.ts"),
+    plugins: [NO_NATIVE],
+    minify: true,
+    write: false,
+  });
+  if (!file) throw new Error("Cannot build the session thread: no output");
+  const contents = `const sessionWorkerCode = ${JSON.stringify(file.text)};
+let url;
+export const sessionWorkerUrl = () =>
+  url ??= URL.createObjectURL(new Blob([sessionWorkerCode], { type: "text/javascript" }));
+export const missingReads = () => [];`;
+  return {
+    name: "inline-worker",
+    setup: (builder) =>
+      builder.onLoad({ filter: /[/\\]worker_source\.ts$/ }, () => ({ contents, loader: "js" })),
+  };
+}
 
 await build({
-  entryPoints: [join(ROOT, "agent/main.ts")],
+  ...optionsFor("agent/main.ts"),
   outfile: OUTPUT,
-  bundle: true,
-  platform: "node",
-  format: "esm",
-  target: "esnext",
-  alias: { "@rookery/shared": join(ROOT, "shared") },
-  nodePaths: [join(ROOT, "agent/node_modules"), join(ROOT, "node_modules")],
-  banner: { js: BANNER },
-  plugins: [{
-    name: "no-native",
-    setup(builder) {
-      builder.onResolve(
-        { filter: /^cpu-features$|\.node$/ },
-        ({ path }) => ({ path, namespace: "none" }),
-      );
-      builder.onLoad({ filter: /.*/, namespace: "none" }, () => ({
-        contents: 'throw new Error("native code is not used")',
-      }));
-    },
-  }],
+  plugins: [NO_NATIVE, await inlineWorker()],
 });
 await stop();
 const { size } = await Deno.stat(OUTPUT);
 await Deno.stdout.write(
-  new TextEncoder().encode(`dist/rookery-agent.mjs, ${Math.ceil(size / 1024)} KiB\n`),
+  new TextEncoder().encode(`${relative(ROOT, OUTPUT)}, ${Math.ceil(size / 1024)} KiB\n`),
 );

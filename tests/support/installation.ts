@@ -176,7 +176,8 @@ export class Installation {
         "--cached-only",
         "--allow-net",
         `--deny-net=${DENY_NET}`,
-        `--allow-read=${stateFolder}`,
+        // Its own sources too: session threads are loaded from them.
+        `--allow-read=${[stateFolder, join(ROOT, "agent"), join(ROOT, "shared")].join()}`,
         `--allow-write=${stateFolder}`,
         join(ROOT, "agent/main.ts"),
         ...args,

@@ -1,0 +1,182 @@
+import { compilePolicy, type LocalPolicy } from "../local_policy.ts";
+import type { Log } from "../log.ts";
+import type { SessionOrder, SessionReport } from "../session/session.ts";
+import { resolveAddresses } from "../ssh/address.ts";
+import { abortError, DeviceError } from "../ssh/ssh_failure.ts";
+import { SessionThread, type ThreadEnd, type ThreadLimits } from "./session_thread.ts";
+
+/** With more sessions than this in the first thread, the second one starts; each costs some 20 MB. */
+const FULL_SESSIONS = 16;
+/** How long sessions may take to end by themselves once this agent is fenced: well within the fence's margin. */
+const WIPE_MS = 1_000;
+/** Each goes on using a core for good: only an end of the process stops a thread whose turn never ends. */
+const MOST_STUCK = 3;
+const BACK_OFF_MS = { base: 250, cap: 30_000 };
+const LIMITS: ThreadLimits = { stallMs: 60_000, mostMib: 1_024 };
+
+/** A place for a thread, which outlives the thread. */
+interface Slot {
+  thread: SessionThread | undefined;
+  /** Threads that ended by a fault, with no session completed since. */
+  faults: number;
+  readyAtMs: number;
+}
+
+/** What runs sessions: the agent's threads, or a test's own. */
+export interface SessionRunner {
+  run(order: SessionOrder, options: { readonly signal: AbortSignal }): Promise<SessionReport>;
+}
+
+/**
+ * The one or two threads in which all sessions run. The second one starts when the first one has much to do or is
+ * blocked, so that a hostile device holds up those beside it and nobody else.
+ */
+export class SessionThreads implements SessionRunner {
+  readonly #policy: LocalPolicy;
+  readonly #allows: ReturnType<typeof compilePolicy>;
+  readonly #log: Log;
+  readonly #limits: ThreadLimits;
+  readonly #fullSessions: number;
+  readonly #url: string | undefined;
+  readonly #onStuck: () => void;
+  #stuck = 0;
+  readonly #slots: readonly [Slot, ...Slot[]];
+  readonly #retiring = new Set<SessionThread>();
+  readonly #wiping = new Map<SessionThread, ReturnType<typeof setTimeout>>();
+  #closed = false;
+
+  constructor(options: {
+    readonly policy: LocalPolicy;
+    readonly log: Log;
+    readonly limits?: Partial<ThreadLimits>;
+    readonly threads?: 1 | 2;
+    /** Told once when so many threads are blocked for good that this process should be started again. */
+    readonly onStuck?: () => void;
+    /** From how many sessions on the second thread starts. */
+    readonly fullSessions?: number;
+    /** Other code than a session thread's own, for tests of what it could do. */
+    readonly url?: string;
+  }) {
+    this.#policy = options.policy;
+    this.#allows = compilePolicy(options.policy);
+    this.#log = options.log;
+    this.#limits = { ...LIMITS, ...options.limits };
+    this.#fullSessions = options.fullSessions ?? FULL_SESSIONS;
+    this.#url = options.url;
+    this.#onStuck = options.onStuck ?? (() => {});
+    this.#slots = options.threads === 1 ? [emptySlot()] : [emptySlot(), emptySlot()];
+  }
+
+  /**
+   * Runs a session. The name is looked up here, so that a thread which may only reach the policy's networks needs no
+   * resolver; the thread asks the policy again about the address it connects to.
+   */
+  async run(order: SessionOrder, options: { signal: AbortSignal }): Promise<SessionReport> {
+    const { signal } = options;
+    const { host, port } = order.target;
+    if (signal.aborted) throw abortError(signal);
+    const addresses = await resolveAddresses(host, {
+      signal,
+      seconds: order.limits.connectSeconds,
+      allowAddress: (address) => this.#allows({ address, port }),
+    });
+    const slot = await this.#freeSlot(signal);
+    const thread = slot.thread ??= this.#start(slot);
+    const report = await thread.run({ ...order, addresses }, options);
+    slot.faults = 0;
+    return report;
+  }
+
+  /** Starts the first thread, so that the first session need not wait for it, and a fault shows at once. */
+  warmUp(): void {
+    const [slot] = this.#slots;
+    if (this.#closed || slot.readyAtMs > performance.now()) return;
+    slot.thread ??= this.#start(slot);
+  }
+
+  /**
+   * The agent is fenced: every thread that had a session ends within a second, with what it knows. A new one stands ready for
+   * when the fence lifts. Safe to call again.
+   */
+  wipe(): void {
+    for (const slot of this.#slots) {
+      const { thread } = slot;
+      if (!thread?.used) continue;
+      slot.thread = undefined;
+      if (thread.size === 0) {
+        thread.end("wiped");
+        continue;
+      }
+      this.#retiring.add(thread);
+      this.#wiping.set(thread, setTimeout(() => thread.end("wiped"), WIPE_MS));
+    }
+    this.warmUp();
+  }
+
+  /** Ends every thread at once; no session runs after it. */
+  close(): void {
+    this.#closed = true;
+    for (const { thread } of this.#slots) thread?.end("closed");
+    for (const thread of this.#retiring) thread.end("closed");
+  }
+
+  #start(slot: Slot): SessionThread {
+    const thread: SessionThread = new SessionThread({
+      policy: this.#policy,
+      limits: this.#limits,
+      url: this.#url,
+      onEnd: (end) => this.#ended(slot, { thread, end }),
+    });
+    return thread;
+  }
+
+  #ended(slot: Slot, { thread, end }: { thread: SessionThread; end: ThreadEnd }): void {
+    clearTimeout(this.#wiping.get(thread));
+    // However it ended: being fenced is nobody's fault.
+    const wiped = this.#wiping.delete(thread);
+    this.#retiring.delete(thread);
+    if (slot.thread === thread) slot.thread = undefined;
+    if (wiped || end.why === "closed" || end.why === "wiped") return;
+    slot.faults += 1;
+    const { base, cap } = BACK_OFF_MS;
+    slot.readyAtMs = performance.now() + Math.min(cap, base * 2 ** (slot.faults - 1));
+    const { why, detail, culprit, sessions } = end;
+    this.#log("error", "session_thread_ended", { why, detail, device: culprit, sessions });
+    if (why === "stalled" && ++this.#stuck === MOST_STUCK) this.#onStuck();
+  }
+
+  /** Sessions that are there already; starting a thread is worth as much as a good number of them. */
+  #cost({ thread }: Slot): number {
+    if (!thread) return this.#fullSessions;
+    return thread.size + (thread.blocked ? 1_000 : 0);
+  }
+
+  /** Waits for a place when every thread ended by a fault a moment ago. */
+  async #freeSlot(signal: AbortSignal): Promise<Slot> {
+    while (true) {
+      if (signal.aborted) throw abortError(signal);
+      if (this.#closed) throw new DeviceError("lease_lost");
+      const now = performance.now();
+      const ready = this.#slots.filter((slot) => slot.thread ?? slot.readyAtMs <= now);
+      const [best] = ready.toSorted((one, other) => this.#cost(one) - this.#cost(other));
+      if (best) return best;
+      await pause(Math.min(...this.#slots.map(({ readyAtMs }) => readyAtMs)) - now, signal);
+    }
+  }
+}
+
+function emptySlot(): Slot {
+  return { thread: undefined, faults: 0, readyAtMs: 0 };
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+    function done() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+  });
+}
