@@ -10,6 +10,7 @@ import {
 } from "@rookery/shared/api/agent_protocol.ts";
 import { ownVersions, ProvenSender, type Send } from "./control_plane.ts";
 import { checkedUrl } from "./http.ts";
+import { learnKeys, type OfferedKeys } from "./key_chain.ts";
 import type { AgentIdentity, PendingKeys, StateFolder } from "./state_folder.ts";
 
 /** The agent cannot be enrolled; the message says what to do. */
@@ -43,7 +44,7 @@ export async function enroll(
   }
   const base = checkedUrl(order.controlPlaneUrl);
   const joinToken = checkedToken(order.joinToken);
-  await checkBeforeSending({ base, joinToken }, send, signal);
+  const offered = await checkBeforeSending({ base, joinToken }, send, signal);
   const keys = await pendingKeys(state);
   const { status, ...reply } = await join({ base, joinToken, keys }, send, signal);
   // Only the key that the token names: the others in the reply are as good as whoever sent it.
@@ -55,6 +56,7 @@ export async function enroll(
     controlPlaneUrl: base,
     ...reply,
     signingKeys,
+    sealingKey: await vouchedSealingKey({ base, signingKeys, reply }, offered),
     ...keys,
   };
   await state.writeIdentity(identity);
@@ -119,30 +121,47 @@ async function pinnedKey(
   joinToken: string,
   keys: readonly ControlPlaneJwk[],
 ): Promise<ControlPlaneJwk | undefined> {
-  const pinned = joinToken.split(".")[1];
-  for (const key of keys) {
-    const { kid: _, ...jwk } = key;
-    if (await calculateJwkThumbprint(jwk) === pinned) return key;
+  const pinned = joinToken.split(".")[1] ?? "";
+  for (const { kid: _, ...jwk } of keys) {
+    if (await calculateJwkThumbprint(jwk) === pinned) return { ...jwk, kid: pinned };
   }
   return undefined;
 }
 
 /**
  * A token whose second half was damaged on its way, or a wrong address, would cost the token: the control plane looks at
- * the first half only. The keys are public, so this proves nothing and nothing of it is kept: only their thumbprints
+ * the first half only. The keys are public, so this proves nothing and nothing of it is kept unverified: only their thumbprints
  * are compared.
  */
 async function checkBeforeSending(
   { base, joinToken }: { base: string; joinToken: string },
   send: Send,
   signal: AbortSignal,
-): Promise<void> {
-  const { keys } = await call(send, base, readSigningKeys, {}, { signal });
-  if (await pinnedKey(joinToken, keys)) return;
+): Promise<OfferedKeys> {
+  const offered = await call(send, base, readSigningKeys, {}, { signal });
+  if (await pinnedKey(joinToken, offered.keys)) return offered;
   throw new EnrolmentError(
     `Cannot enrol: ${base} is not the control plane that made the join token, or the part of the token after the ` +
       "dot is damaged. The token was not sent and is still good: copy it whole, and check --url.",
   );
+}
+
+/**
+ * The key that results are sealed to, by the word of the pinned key or of one that it leads to: the one in the reply is as
+ * good as whoever sent it, and would open everything that this agent keeps.
+ */
+async function vouchedSealingKey(
+  { base, signingKeys, reply: { issuer, sealingKey } }: {
+    readonly base: string;
+    readonly signingKeys: readonly ControlPlaneJwk[];
+    readonly reply: Pick<AgentIdentity, "issuer" | "sealingKey">;
+  },
+  offered: OfferedKeys,
+): Promise<AgentIdentity["sealingKey"]> {
+  const before = { signingKeys, sealingKey, sealingSequence: 0 };
+  const { trusted } = await learnKeys(before, offered, { issuer });
+  if (trusted.sealingSequence === 0) throw impostor(base);
+  return trusted.sealingKey;
 }
 
 function impostor(base: string): EnrolmentError {

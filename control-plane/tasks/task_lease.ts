@@ -4,7 +4,7 @@ import type { Database } from "../database/schema.ts";
 import type { TaskRow } from "./store.ts";
 
 /** Many times as long as a batch may take. */
-const LEASE_SECONDS = 30;
+const LEASE_SECONDS = 15;
 const MOST_FAILURES = 20;
 const LONGEST_PAUSE_SECONDS = 60;
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { SignJWT } from "jose";
 import { sql } from "kysely";
 import { revokeAgent } from "@rookery/shared/api/agents.ts";
 import type { ProofKey } from "../../agent/dpop.ts";
@@ -188,6 +189,43 @@ Deno.test("enroll() trusts no key that stands beside the one the token names", a
     identity.signingKeys.map((key) => key.kid),
     [plane.services.keyRing.signing.kid],
   );
+});
+
+Deno.test("enroll() seals to no key that the pinned one does not vouch for", async () => {
+  const { joinToken } = await makeJoinToken(plane, [await makeSite(plane)]);
+  const { privateKey, publicJwk: { x } } = await makeKey();
+  const rogue = { kty: "OKP", crv: "X25519", x } as const;
+  const forged = await new SignJWT({
+    iss: plane.services.issuer,
+    use: "enc",
+    status: "trusted",
+    sequence: 99,
+    jwk: rogue,
+  }).setProtectedHeader({
+    alg: "Ed25519",
+    typ: "rookery-key+jwt",
+    kid: plane.services.keyRing.signing.kid,
+  }).sign(privateKey);
+  const wireWith = (change: (statements: string[]) => string[]) => {
+    const wire = new Wire(plane);
+    wire.carrier = async (request, pass) => {
+      const response = await pass(request);
+      if (response.status !== 200) return response;
+      const reply = await response.json();
+      if (isEnrolled(request, response)) reply.sealingKey = { ...rogue, kid: "rogue" };
+      else reply.statements = change(reply.statements);
+      return Response.json(reply, { headers: response.headers });
+    };
+    return wire;
+  };
+  await using folder = await makeStateFolder();
+  await assert.rejects(
+    joinWith(joinToken, folder.state, wireWith(() => [forged])),
+    (error) => error instanceof EnrolmentError && /has seen the token/.test(error.message),
+  );
+  const wire = wireWith((statements) => [forged, ...statements]);
+  const identity = await joinWith(joinToken, folder.state, wire);
+  assert.equal(identity.sealingKey.kid, plane.services.keyRing.sealing.kid);
 });
 
 Deno.test("enroll() goes over https, or to this very machine", async () => {

@@ -177,11 +177,15 @@ Deno.test({
     const body = { name: "by API", username: "u", password: "by-api-password" };
     await installation.api(createCredential, { body });
     const before = await changedRows();
+    const copy = `${path}.copy`;
+    await Deno.copyFile(path, copy);
+    const obstacle = await lockBlob("copy-9500");
     await rotate(installation, "kek");
     const keyRing = await loadKeyRing(path, { create: false });
     await until(async () => (await readTask()).done > 0, "it has begun", PATIENCE_MS);
     installation.controlPlane.kill("SIGKILL");
     await installation.controlPlane.status;
+    await obstacle.remove();
     const { done, state } = await readTask();
     assert.equal(state, "running");
     assert.ok(done > 0 && done < ROWS, `it was not in the middle: ${done}`);
@@ -204,8 +208,43 @@ Deno.test({
     await assertReadable(keyRing, stored);
     await until(async () => await changedRows() >= before + ROWS + 2, "statistics", 20_000);
     assert.equal(await changedRows(), before + ROWS + 2, "a key was wrapped twice");
+    await assertRefusesToStart({ DATABASE_URL: database.url, ROOKERY_KEYS: copy });
   },
 });
+
+/** Holds a blob near the end of the table, so that a re-wrap stands still in the middle of its work. */
+async function lockBlob(sha256: string) {
+  const [locked, removed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const holding = database.sql.begin(async (tx) => {
+    await tx`select from blobs where sha256 = ${sha256} for update`;
+    locked.resolve();
+    await removed.promise;
+  });
+  await locked.promise;
+  return {
+    async remove() {
+      removed.resolve();
+      await holding;
+    },
+  };
+}
+
+/** A replica in a process of its own, with a key file that is not the newest. */
+async function assertRefusesToStart(env: Record<string, string>): Promise<void> {
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--cached-only", join(ROOT, "control-plane/main.ts")],
+    env: { ...env, ROOKERY_DATA: `${env.ROOKERY_KEYS}.data` },
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  assert.equal(code, 1);
+  const text = new TextDecoder().decode(stderr);
+  assert.match(
+    text,
+    /^Rookery cannot run: Refused to start: the key file is an old one \(generation 1;/,
+  );
+  assert.match(text, /copy the newest one here/);
+}
 
 /** Runs `deno task keys:rotate` beside the running control plane. */
 async function rotate(installation: Installation, ...args: string[]): Promise<string> {
