@@ -1,7 +1,8 @@
 /**
  * `deno task bench:agents`: simulated agents (real keys, proofs and results, no devices) against two replicas of the control
  * plane and one durable PostgreSQL, all on this machine; then a real agent against a farm of devices. Prints one table.
- * `--quick` is a smoke run with few of everything, whose figures say nothing. Linux only: it reads /proc.
+ * `--quick` is a smoke run with few of everything, whose figures say nothing; `--agents=N` plays another number of agents, a
+ * tenth of them at work; `--no-fleet` and `--no-agent` leave out one half. Linux only: it reads /proc.
  */
 import { loadKeyRing } from "../../control-plane/keys/key_ring.ts";
 import { measureCrypto } from "./agents/crypto_costs.ts";
@@ -42,18 +43,31 @@ const QUICK: Plan = {
   agentIdleSeconds: 1,
 };
 
+/** The plan that the command line asks for. */
+function planOf(args: readonly string[]): Plan {
+  const plan = args.includes("--quick") ? QUICK : FULL;
+  const asked = Number(args.find((arg) => arg.startsWith("--agents="))?.slice("--agents=".length));
+  if (!(asked >= 20)) return plan;
+  const agents = asked - asked % plan.processes;
+  const busySites = Math.floor(agents / 10 / plan.processes) * plan.processes;
+  return { ...plan, agents, busySites };
+}
+
 function say(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
 }
 
 async function main(args: readonly string[]): Promise<void> {
-  const plan = args.includes("--quick") ? QUICK : FULL;
+  const plan = planOf(args);
   const startedAt = performance.now();
   const step = (text: string) => {
     const seconds = (performance.now() - startedAt) / 1_000;
     say(`${seconds.toFixed(0).padStart(4)} s  ${text}; load ${Deno.loadavg()[0]?.toFixed(1)}`);
   };
   const rows: Row[] = [];
+  const circumstances = `${navigator.hardwareConcurrency} cores, load ${
+    Deno.loadavg()[0]?.toFixed(1)
+  } before the start, Deno ${Deno.version.deno}, PostgreSQL with fsync`;
   {
     await using stage = await openStage({ replicas: 2 });
     if (!args.includes("--no-fleet")) rows.push(...await measureFleet(stage, plan, step));
@@ -64,7 +78,8 @@ async function main(args: readonly string[]): Promise<void> {
     }
     step("clearing up");
   }
-  Deno.stdout.writeSync(new TextEncoder().encode(`${tableOf(rows)}\n`));
+  const table = `${tableOf(rows)}\n\n${circumstances}\n`;
+  Deno.stdout.writeSync(new TextEncoder().encode(table));
 }
 
 async function measureFleet(
@@ -84,6 +99,10 @@ async function measureFleet(
   step(`${plan.busySites} of them work`);
   const working = await busy(on, { ...plan, siteIds, seconds: plan.busySeconds });
   for (const { calls, text } of working.statements.slice(0, 12)) say(`       ${calls} × ${text}`);
+  const { closed, paced } = working;
+  say(
+    `       turns refused: ${closed.result.failed} at full load, ${paced.result.failed} at a fixed rate`,
+  );
   say(`       replies that were no success: ${JSON.stringify((await load.requests()).problems)}`);
   step("cryptography and statements by themselves");
   const crypto = await measureCrypto(plan.times);

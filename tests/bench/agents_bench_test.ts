@@ -10,12 +10,13 @@ Deno.test("bench:agents --quick measures every row, and leaves nothing", async (
   }).output();
   const said = new TextDecoder().decode(stderr);
   assert.equal(code, 0, said);
-  const table = new TextDecoder().decode(stdout);
+  const [table = ""] = new TextDecoder().decode(stdout).split("\n\n");
   const values = table.trim().split("\n").slice(2)
     .map((line) => Number.parseFloat(line.split("|")[3]?.replaceAll(",", "") ?? ""));
   assert.ok(values.length >= 20, table);
   assert.ok(values.every((value) => value >= 0), table);
-  assert.match(table, /agents at work: jobs +\| ≥ 1,000 \/s \| [1-9.]/, table);
+  const jobs = /agents at work: jobs +\| ≥ 1,000 \/s +\| ([\d.]+) /.exec(table)?.[1];
+  assert.ok(Number(jobs) > 0, table);
 });
 
 Deno.test("tableOf() says of each aim how near it is, and whether it is met", () => {

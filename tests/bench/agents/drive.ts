@@ -9,12 +9,13 @@ interface Tally {
   jobs: number;
   claims: number;
   empty: number;
+  failed: number;
   readonly claimMs: number[];
   readonly resultMs: number[];
 }
 
 function newTally(): Tally {
-  return { jobs: 0, claims: 0, empty: 0, claimMs: [], resultMs: [] };
+  return { jobs: 0, claims: 0, empty: 0, failed: 0, claimMs: [], resultMs: [] };
 }
 
 /** Closed loop: `atOnce` turns run at any time, agents take them one after the other; ends early when all is done. */
@@ -65,11 +66,24 @@ export async function pace(
   return { ...tally, seconds: (performance.now() - started) / 1_000 };
 }
 
+interface Turn {
+  readonly batch: number;
+  readonly tally: Tally;
+  readonly dueAt: number;
+}
+
+/** What is refused is counted: on a machine that cannot keep up, offers are over before they are started. */
+async function turn(agent: SimAgent, options: Turn): Promise<boolean> {
+  try {
+    return await claimAndReport(agent, options);
+  } catch {
+    options.tally.failed++;
+    return true;
+  }
+}
+
 /** Claim, start, report: what an agent says about jobs whose devices have not changed. */
-async function turn(
-  agent: SimAgent,
-  { batch, tally, dueAt }: { batch: number; tally: Tally; dueAt: number },
-): Promise<boolean> {
+async function claimAndReport(agent: SimAgent, { batch, tally, dueAt }: Turn): Promise<boolean> {
   const leases = await agent.claim({ wanted: batch, waitSeconds: 0 });
   tally.claims++;
   if (leases.length === 0) {

@@ -53,12 +53,13 @@ export async function startLoad(
 }
 
 function merge(parts: readonly Driven[]): Driven {
-  const sum = (name: "jobs" | "claims" | "empty") =>
+  const sum = (name: "jobs" | "claims" | "empty" | "failed") =>
     parts.reduce((total, part) => total + part[name], 0);
   return {
     jobs: sum("jobs"),
     claims: sum("claims"),
     empty: sum("empty"),
+    failed: sum("failed"),
     seconds: Math.max(...parts.map(({ seconds }) => seconds)),
     claimMs: parts.flatMap(({ claimMs }) => claimMs),
     resultMs: parts.flatMap(({ resultMs }) => resultMs),

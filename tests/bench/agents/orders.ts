@@ -52,6 +52,8 @@ export const Driven = z.object({
   claims: z.int(),
   /** Claims that brought nothing: the queue was empty. */
   empty: z.int(),
+  /** Turns that ended with a refusal. */
+  failed: z.int(),
   /** How long each claim took, in milliseconds; paced ones from the moment they were due. */
   claimMs: z.array(z.number()),
   resultMs: z.array(z.number()),

@@ -34,6 +34,7 @@ function part(value: unknown): string {
 }
 
 const SHED_MS = 1_000;
+const MOST_TRIES = 20;
 
 export class SimAgent {
   readonly number: number;
@@ -121,7 +122,7 @@ export class SimAgent {
       this.#note(reply);
       const shed = reply.status === 429 || reply.status === 503;
       const stale = reply.header("www-authenticate")?.includes("use_dpop_nonce") ?? false;
-      if (tries >= 20 || !(shed || stale)) {
+      if (tries >= MOST_TRIES || !(shed || stale)) {
         throw new Error(`POST ${path}: ${reply.status} ${reply.body.slice(0, 300)}`);
       }
       if (shed) await later(Number(reply.header("retry-after") ?? 1) * SHED_MS);
