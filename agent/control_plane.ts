@@ -86,12 +86,16 @@ export class ProvenSender {
 
 /** The control plane does not want this agent any more: trying again would change nothing. */
 export function isDismissal(error: unknown): error is ProblemError {
-  return error instanceof ProblemError && ["agent-revoked", "agent-too-old"].includes(error.type);
+  return error instanceof ProblemError && error.type === "agent-revoked";
 }
 
-/** A person has to decide about this agent first: it waits, so that nobody has to visit it afterwards. */
+/**
+ * A person has to decide about this agent first, or to update it or the control plane: it waits with all that its spool holds,
+ * so that nobody has to visit it afterwards.
+ */
 export function isDecisionPending(error: unknown): error is ProblemError {
-  return error instanceof ProblemError && ["agent-locked", "agent-pending"].includes(error.type);
+  return error instanceof ProblemError &&
+    ["agent-locked", "agent-pending", "agent-too-old"].includes(error.type);
 }
 
 /** How long to wait for a person before asking once more. */

@@ -1,5 +1,4 @@
 import type { Kysely, Transaction } from "kysely";
-import { PROTOCOL_VERSION } from "@rookery/shared/api/agent_protocol.ts";
 import type { SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { systemActor, writeAudit } from "../audit/store.ts";
@@ -12,6 +11,7 @@ import { findBoot, type HeardBoot, noteBootHeard, replaceOtherBoots } from "./bo
 import { judgeBoot, type Refusal } from "./judge_boot.ts";
 import { findKeyHolder, type KeyHolder, promoteNextKey, wantsNewKeys } from "./key_store.ts";
 import { lockAgent } from "./lock_agent.ts";
+import { requireServed } from "./served_versions.ts";
 import { noteBoot, siteIdsOf, upsertSession } from "./store.ts";
 import { takeProof } from "./used_proofs.ts";
 
@@ -47,12 +47,7 @@ export async function openSession(
   { db, log }: { readonly db: Kysely<Database>; readonly log: Log },
   boot: Boot,
 ): Promise<OpenedSession> {
-  if (boot.protocolVersion !== PROTOCOL_VERSION) {
-    throw new ProblemError(
-      "agent-too-old",
-      `The agent speaks protocol ${boot.protocolVersion}, the control plane ${PROTOCOL_VERSION}.`,
-    );
-  }
+  requireServed(boot.protocolVersion);
   // A refusal that leaves its mark must commit, so it is thrown only afterwards.
   const opened = await inTransaction(db, (tx) => openOrRefuse(tx, boot));
   if (!("problem" in opened)) return opened;

@@ -288,3 +288,16 @@ Deno.test("an agent whose session is forgotten opens it again and keeps working"
   const job = await untilJob(plane, jobId, "completed", "failed", "dead");
   assert.equal(job.state, "completed", JSON.stringify(scene.running.log));
 });
+
+Deno.test("an agent that is too old waits, and goes on when it is served again", async () => {
+  let served = false;
+  const tamper: SceneOptions["tamper"] = (path, body) =>
+    !served && path.endsWith("/session") ? { ...body, protocolVersion: 99 } : body;
+  await using scene = await setScene({ clock: fastClock, tamper });
+  const { running } = scene;
+  await until(() => running.logged("agent_waits"), "the agent waits", 60_000);
+  const waits = running.log.find(({ event }) => event === "agent_waits");
+  assert.match(String(waits?.reason), /protocol 99; this control plane serves 1/);
+  served = true;
+  await until(() => running.logged("agent_started"), "the agent works", 60_000);
+});
