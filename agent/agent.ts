@@ -15,6 +15,7 @@ import { Fence } from "./fence.ts";
 import { makeSend } from "./http.ts";
 import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "./heartbeat.ts";
 import { runLeaseLoop } from "./lease_loop.ts";
+import { loginFor } from "./local_credentials.ts";
 import { refuseKind } from "./local_policy.ts";
 import { errorText, type Log } from "./log.ts";
 import { tellReturn } from "./reachability.ts";
@@ -275,11 +276,12 @@ async function giveBack(boot: Boot, stop: AbortSignal): Promise<void> {
 }
 
 function leaseWork(boot: Boot, stopSignal: AbortSignal): LeaseWork {
-  const { options: { settings, log } } = boot;
+  const { options: { settings, state, log } } = boot;
   return {
     ...boot,
     log,
     stopSignal,
+    loginFor: (sealed) => loginFor(sealed, state.path),
     refuseKind: (kind) => refuseKind(settings.policy, kind),
   };
 }

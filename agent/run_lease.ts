@@ -1,6 +1,6 @@
 import { SignJWT } from "jose";
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
-import type { LeaseClaims } from "@rookery/shared/jobs/lease.ts";
+import type { LeaseClaims, LoginCredential, SealedCredential } from "@rookery/shared/jobs/lease.ts";
 import { type AttemptReport, RESULT_TYPE, ResultClaims } from "@rookery/shared/jobs/result.ts";
 import { deliver, type Deliverer } from "./deliver.ts";
 import { RUNNERS, type Upload } from "./jobs/mod.ts";
@@ -23,6 +23,8 @@ export interface LeaseWork extends Deliverer {
   /** A rotation changes them meanwhile. */
   readonly keys: { readonly signKey: CryptoKey };
   readonly sessions: SessionRunner;
+  /** What to log in with; a DeviceError when only this agent could know and does not. */
+  readonly loginFor: (sealed: SealedCredential) => Promise<LoginCredential>;
   /** Why the local policy does not let a job of this kind run. */
   readonly refuseKind: (kind: JobKind) => string | undefined;
   readonly log: Log;
@@ -116,7 +118,8 @@ async function attempt(
   try {
     await untilConfirmed(lease, work);
     const { sessions } = work;
-    const { outcome, uploads } = await RUNNERS[claims.kind](verified, { sessions, signal });
+    const runnable = { ...verified, credential: await work.loginFor(verified.credential) };
+    const { outcome, uploads } = await RUNNERS[claims.kind](runnable, { sessions, signal });
     return { report: { status: "completed", outcome: outcome as never }, uploads };
   } catch (error) {
     const failed = error instanceof DeviceError ? error : undefined;

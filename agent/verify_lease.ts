@@ -9,6 +9,7 @@ import {
   CREDENTIAL_TYPE,
   LEASE_TYPE,
   LeaseClaims,
+  type LoginCredential,
   NORMALISER_VERSION,
   SealedCredential,
 } from "@rookery/shared/jobs/lease.ts";
@@ -40,6 +41,11 @@ export interface VerifiedLease {
   readonly claims: LeaseClaims;
   readonly driver: Driver;
   readonly credential: SealedCredential;
+}
+
+/** The same with what to log in with at hand, the agent's own credentials looked up. */
+export interface RunnableLease extends VerifiedLease {
+  readonly credential: LoginCredential;
 }
 
 /** The lease is not to be run. Without `claims` its signature failed, so nothing in it can be answered. */

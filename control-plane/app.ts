@@ -9,8 +9,10 @@ import { mountAudit } from "./audit/routes.ts";
 import { mountQuarantine } from "./backups/quarantine_routes.ts";
 import { mountBackups } from "./backups/routes.ts";
 import { mountCredentials } from "./credentials/routes.ts";
+import { mountCredentialStates } from "./credentials/state_routes.ts";
 import { mountDevices } from "./devices/routes.ts";
 import { mountHealth } from "./health/routes.ts";
+import { mountHostKeyLists } from "./host_keys/list_routes.ts";
 import { mountHostKeys } from "./host_keys/routes.ts";
 import type { App, AppEnv } from "./http/app_type.ts";
 import { authenticateBy } from "./http/authenticate.ts";
@@ -62,8 +64,10 @@ function mountInventory(app: App, services: Services): void {
   mountTenants(app, services);
   mountSites(app, services);
   mountCredentials(app, services);
+  mountCredentialStates(app, services);
   mountDevices(app, services);
   mountHostKeys(app, services);
+  mountHostKeyLists(app, services);
 }
 
 function mountWork(app: App, services: Services): void {

@@ -22,6 +22,9 @@ export const CredentialId = id("CredentialId");
 export type CredentialId = z.infer<typeof CredentialId>;
 export const HostKeyId = id("HostKeyId");
 export type HostKeyId = z.infer<typeof HostKeyId>;
+/** A time in which changed host keys are expected. */
+export const HostKeyWindowId = id("HostKeyWindowId");
+export type HostKeyWindowId = z.infer<typeof HostKeyWindowId>;
 export const AgentId = id("AgentId");
 export type AgentId = z.infer<typeof AgentId>;
 export const JoinTokenId = id("JoinTokenId");

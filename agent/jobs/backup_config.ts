@@ -1,9 +1,9 @@
 import { BackupConfigOutcome, BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
-import type { VerifiedLease } from "../verify_lease.ts";
+import type { RunnableLease } from "../verify_lease.ts";
 import type { JobOptions, JobResult } from "./mod.ts";
 
 /** Reads the device's configurations; what did not change is reported and not uploaded. */
-export async function backUpConfig(lease: VerifiedLease, options: JobOptions): Promise<JobResult> {
+export async function backUpConfig(lease: RunnableLease, options: JobOptions): Promise<JobResult> {
   const { claims, driver, credential } = lease;
   const { device } = claims;
   const report = await options.sessions.run({

@@ -1,5 +1,5 @@
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
-import type { VerifiedLease } from "../verify_lease.ts";
+import type { RunnableLease } from "../verify_lease.ts";
 import type { SessionRunner } from "../workers/session_threads.ts";
 import { backUpConfig } from "./backup_config.ts";
 
@@ -21,7 +21,7 @@ export interface JobOptions {
   readonly signal: AbortSignal;
 }
 
-export type JobRunner = (lease: VerifiedLease, options: JobOptions) => Promise<JobResult>;
+export type JobRunner = (lease: RunnableLease, options: JobOptions) => Promise<JobResult>;
 
 /** Every kind of job and what runs it; a runner throws a DeviceError when the attempt failed. */
 export const RUNNERS = {

@@ -14,6 +14,7 @@ import type {
   CredentialId,
   DeviceId,
   HostKeyId,
+  HostKeyWindowId,
   JobId,
   JoinTokenId,
   LeaseId,
@@ -245,7 +246,7 @@ export interface HostKeysTable {
   keyType: string;
   fingerprint: string;
   state: "accepted" | "pending" | "rejected";
-  source: "first_use" | "reported" | "administrator";
+  source: "first_use" | "reported" | "administrator" | "known_hosts" | "window";
   firstSeenAt: Generated<Temporal.Instant>;
   lastSeenAt: Generated<Temporal.Instant>;
   decidedAt: Temporal.Instant | null;
@@ -338,6 +339,34 @@ export interface SecretDeliveriesTable {
   thumbprint: string;
   leaseId: LeaseId;
   at: Generated<Temporal.Instant>;
+}
+
+export interface CredentialHoldersTable {
+  credentialId: CredentialId;
+  agentId: AgentId;
+  version: number;
+  siteId: SiteId;
+  thumbprint: string;
+  deliveries: Generated<string>;
+  firstAt: Generated<Temporal.Instant>;
+  lastAt: Generated<Temporal.Instant>;
+}
+
+export interface HostKeyWindowsTable {
+  id: HostKeyWindowId;
+  siteId: SiteId;
+  deviceId: DeviceId | null;
+  openedAt: Generated<Temporal.Instant>;
+  closesAt: Temporal.Instant;
+  closedAt: Temporal.Instant | null;
+  createdBy: string | null;
+}
+
+export interface HostKeyWindowUsesTable {
+  windowId: HostKeyWindowId;
+  deviceId: DeviceId;
+  hostKeyId: HostKeyId;
+  usedAt: Generated<Temporal.Instant>;
 }
 
 export interface JobsTable {
@@ -591,6 +620,8 @@ export interface Database {
   tags: TagsTable;
   deviceTags: DeviceTagsTable;
   hostKeys: HostKeysTable;
+  hostKeyWindows: HostKeyWindowsTable;
+  hostKeyWindowUses: HostKeyWindowUsesTable;
   agents: AgentsTable;
   agentBoots: AgentBootsTable;
   agentKeys: AgentKeysTable;
@@ -599,6 +630,7 @@ export interface Database {
   joinTokens: JoinTokensTable;
   usedProofs: UsedProofsTable;
   secretDeliveries: SecretDeliveriesTable;
+  credentialHolders: CredentialHoldersTable;
   jobs: JobsTable;
   openJobs: OpenJobsTable;
   ready: ReadyTable;

@@ -1,6 +1,7 @@
 import { sql, type Transaction } from "kysely";
 import type { DeviceId, HostKeyId, SiteId } from "@rookery/shared/ids.ts";
 import type { HostKeySeen } from "@rookery/shared/jobs/backup_config.ts";
+import { systemActor, writeAudit } from "../audit/store.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 
@@ -28,14 +29,26 @@ export async function noteAcceptedKey(
     on conflict (device_id, fingerprint) do update set last_seen_at = now()`.execute(tx);
 }
 
-/** Notes a key that was refused: it waits until somebody accepts or rejects it. */
+/**
+ * Notes a key that was refused: it waits until somebody accepts or rejects it. One that was rejected is not asked about
+ * again: that the device still shows it is an alarm.
+ */
 export async function noteRefusedKey(
   tx: Transaction<Database>,
   { siteId, deviceId, hostKey }: Sighting,
 ): Promise<void> {
-  await sql`
+  const { rows: [key] } = await sql<{ id: HostKeyId; state: string }>`
     insert into host_keys (id, site_id, device_id, key_type, fingerprint, state, source)
     values (${newId<HostKeyId>()}, ${siteId}, ${deviceId}, ${hostKey.type}, ${hostKey.fingerprint},
       'pending', 'reported')
-    on conflict (device_id, fingerprint) do update set last_seen_at = now()`.execute(tx);
+    on conflict (device_id, fingerprint) do update set last_seen_at = now()
+    returning id, state`.execute(tx);
+  if (key?.state !== "rejected") return;
+  await writeAudit(tx, {
+    actor: systemActor("host keys"),
+    action: "host_key.rejected_shown",
+    target: { kind: "host_key", id: key.id },
+    siteId,
+    detail: { deviceId, fingerprint: hostKey.fingerprint },
+  });
 }

@@ -79,7 +79,7 @@ function noDevice(): ProblemError {
   });
 }
 
-function hostKeyOf(row: Selectable<HostKeysTable>) {
+function hostKeyOf(row: Selectable<HostKeysTable> & { readonly changed: boolean }) {
   return {
     ...row,
     firstSeenAt: row.firstSeenAt.toString(),

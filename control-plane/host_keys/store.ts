@@ -1,5 +1,5 @@
 import { type Kysely, sql, type Transaction } from "kysely";
-import type { DeviceId, HostKeyId, UserId } from "@rookery/shared/ids.ts";
+import type { DeviceId, HostKeyId, SiteId, UserId } from "@rookery/shared/ids.ts";
 import type { Database } from "../database/schema.ts";
 import { type Scope, whereVisible } from "../permissions/scope.ts";
 
@@ -7,14 +7,21 @@ export interface HostKeySelection {
   readonly scope: Scope;
   readonly limit: number;
   readonly hostKeyId?: HostKeyId;
+  readonly siteId?: SiteId | undefined;
   readonly deviceId?: DeviceId | undefined;
   readonly state?: "accepted" | "pending" | "rejected" | undefined;
   readonly after?: HostKeyId | undefined;
 }
 
 export function selectHostKeys(db: Kysely<Database>, selection: HostKeySelection) {
-  const { after, hostKeyId, deviceId, state, limit } = selection;
-  return whereVisible(db.selectFrom("hostKeys").selectAll(), "hostKeys.siteId", selection.scope)
+  const { after, hostKeyId, siteId, deviceId, state, limit } = selection;
+  const changed = sql<
+    boolean
+  >`exists (select 1 from host_keys o where o.device_id = host_keys.device_id
+    and o.id <> host_keys.id and o.state = 'accepted')`;
+  const keys = db.selectFrom("hostKeys").selectAll().select(changed.as("changed"));
+  return whereVisible(keys, "hostKeys.siteId", selection.scope)
+    .$if(siteId !== undefined, (query) => query.where("siteId", "=", siteId as SiteId))
     .$if(after !== undefined, (query) => query.where("id", ">", after as HostKeyId))
     .$if(hostKeyId !== undefined, (query) => query.where("id", "=", hostKeyId as HostKeyId))
     .$if(deviceId !== undefined, (query) => query.where("deviceId", "=", deviceId as DeviceId))

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import type { AgentId, BootId, ClaimId, CredentialId } from "@rookery/shared/ids.ts";
+import type { SealedCredential } from "@rookery/shared/jobs/lease.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { openSecrets, sealForAgent } from "../credentials/vault.ts";
 import { newId } from "../database/new_id.ts";
@@ -70,13 +71,22 @@ async function recordDelivery(
   },
 ): Promise<boolean> {
   const { rows } = await sql`
-    insert into secret_deliveries (id, site_id, credential_id, version, agent_id, thumbprint, lease_id)
-    select ${newId()}, l.site_id, ${credentialId}, ${version}::int, a.id, a.thumbprint, l.id
-    from leases l join agents a on a.id = l.agent_id
-    where l.site_id = ${lease.siteId} and l.device_id = ${lease.deviceId}
-      and l.id = ${lease.leaseId} and a.id = ${to.agentId} and a.status = 'active'
-    for share of a
-    returning 1`.execute(db);
+    with delivered as (
+      insert into secret_deliveries (id, site_id, credential_id, version, agent_id, thumbprint,
+        lease_id)
+      select ${newId()}, l.site_id, ${credentialId}, ${version}::int, a.id, a.thumbprint, l.id
+      from leases l join agents a on a.id = l.agent_id
+      where l.site_id = ${lease.siteId} and l.device_id = ${lease.deviceId}
+        and l.id = ${lease.leaseId} and a.id = ${to.agentId} and a.status = 'active'
+      for share of a
+      returning *
+    ), held as (
+      insert into credential_holders as h (credential_id, agent_id, version, site_id, thumbprint)
+      select credential_id, agent_id, version, site_id, thumbprint from delivered
+      on conflict (credential_id, agent_id, version, site_id, thumbprint)
+        do update set deliveries = h.deliveries + 1, last_at = excluded.last_at
+    )
+    select 1 from delivered`.execute(db);
   return rows.length > 0;
 }
 
@@ -98,21 +108,20 @@ async function prepareOrExplain(
   }
 }
 
-async function openCredential(lease: GrantedLease, detail: LeaseDetails, to: GrantsFor) {
-  const { credential } = detail;
+async function openCredential(
+  lease: GrantedLease,
+  detail: LeaseDetails,
+  to: GrantsFor,
+): Promise<SealedCredential> {
+  const { credential, host, port } = detail;
   if (!credential) throw new RangeError("A lease without a credential has nothing to seal");
+  const { leaseId, epoch, deviceId } = lease;
+  const sealedFor = { leaseId, epoch, deviceId, host, port };
+  if (credential.localName !== null) return { ...sealedFor, localName: credential.localName };
   const secrets = await openSecrets(to.keyRing, {
     credentialId: credential.id,
     version: credential.version,
     envelope: credential,
   });
-  return {
-    leaseId: lease.leaseId,
-    epoch: lease.epoch,
-    deviceId: lease.deviceId,
-    host: detail.host,
-    port: detail.port,
-    username: credential.username,
-    ...secrets,
-  };
+  return { ...sealedFor, username: credential.username, ...secrets };
 }

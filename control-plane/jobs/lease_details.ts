@@ -25,7 +25,9 @@ export const LeaseDetails = z.object({
   credential: z.object({
     id: CredentialId,
     version: z.int(),
+    kind: z.enum(["stored", "agent_local"]),
     username: z.string(),
+    localName: z.string().nullable(),
     kekId: z.string(),
     wrappedKey: z.instanceof(Uint8Array),
     nonce: z.instanceof(Uint8Array),
@@ -52,7 +54,7 @@ export async function readLeaseDetails(
           'normalisedSha256', r.normalised_sha256, 'bytes', r.bytes, 'lines', r.lines))
         from current_texts t join revisions r on r.id = t.revision_id
         where t.device_id = d.id), '{}') as baselines,
-      c.id as credential_id, v.version, c.username, v.kek_id, v.wrapped_key, v.nonce, v.ciphertext
+      c.id as credential_id, c.kind, c.local_name, v.version, c.username, v.kek_id, v.wrapped_key, v.nonce, v.ciphertext
     from leases l
     join jobs j on j.site_id = l.site_id and j.id = l.job_id
     join devices d on d.id = l.device_id
@@ -70,8 +72,9 @@ export async function readLeaseDetails(
 }
 
 function credentialOf(row: Record<string, unknown>) {
-  const { credentialId: id, version, username, kekId, wrappedKey, nonce, ciphertext } = row;
-  return { id, version, username, kekId, wrappedKey, nonce, ciphertext };
+  const { credentialId: id, kind, version, username, localName } = row;
+  const { kekId, wrappedKey, nonce, ciphertext } = row;
+  return { id, kind, version, username, localName, kekId, wrappedKey, nonce, ciphertext };
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Selectable, Transaction } from "kysely";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
 import { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
-import type { Failure } from "@rookery/shared/jobs/failure.ts";
+import { type Failure, failureSentence } from "@rookery/shared/jobs/failure.ts";
 import type { ResultClaims } from "@rookery/shared/jobs/result.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { alarmPolicyRefusal } from "../agents/policy_refusals.ts";
@@ -14,6 +14,7 @@ import { type LoginVerdict, loginVerdict } from "../credentials/credential_state
 import type { Database, GrantsTable } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { noteAcceptedKey, noteRefusedKey } from "../host_keys/note_host_key.ts";
+import { acceptInWindow, findWindow, type Sighting } from "../host_keys/windows.ts";
 import { type Acceptance, answerAgain, type Envelope, type Verdict } from "./accept.ts";
 import { acceptWithLogin } from "./accept_login.ts";
 import { endQuarantined } from "./end_quarantined.ts";
@@ -113,7 +114,10 @@ async function settle(
     envelope: Envelope;
   },
 ): Promise<Acceptance> {
-  const acceptance = await acceptWithLogin(tx, grant, { ...judged, envelope });
+  const shown = refusedKeyOf(grant, claims);
+  const windowId = shown && await findWindow(tx, shown);
+  const verdict = windowId ? RENEWED : judged.verdict;
+  const acceptance = await acceptWithLogin(tx, grant, { ...judged, verdict, envelope });
   const { settled } = acceptance;
   if (!settled) {
     await fileContent(tx, { by, grant, judged, envelope, acceptance });
@@ -127,14 +131,29 @@ async function settle(
   if (judged.examined) {
     await recordBackup(tx, { ...by, attempt, examined: judged.examined });
     await noteAcceptedKey(tx, { ...grant, hostKey: judged.examined.outcome.hostKey });
-  } else if (judged.verdict.status === "failed") {
-    const { failure } = judged.verdict;
+  } else if (verdict.status === "failed") {
+    const { failure } = verdict;
     if (failure.code === "refused_by_agent_policy") await alarmPolicyRefusal(tx, grant, failure);
     await recordFailedBackup(tx, { attempt, failure });
-    const hostKey = claims?.report.status === "failed" ? claims.report.hostKey : undefined;
-    if (hostKey) await noteRefusedKey(tx, { ...grant, hostKey });
+    if (shown && !(windowId && await acceptInWindow(tx, windowId, shown))) {
+      await noteRefusedKey(tx, shown);
+    }
   }
   return acceptance;
+}
+
+/** The change was authorised beforehand: the job is tried again, with the new key as its pin. */
+const RENEWED: Verdict = {
+  status: "failed",
+  failure: { code: "host_key_renewed", detail: failureSentence("host_key_renewed") },
+};
+
+/** The key for which the agent went no further, before any password was sent. */
+function refusedKeyOf(grant: Grant, claims: ResultClaims | undefined): Sighting | undefined {
+  if (claims?.report.status !== "failed") return undefined;
+  const { failure, hostKey } = claims.report;
+  const isAboutKey = failure.code === "host_key_changed" || failure.code === "host_key_unknown";
+  return hostKey && isAboutKey ? { ...grant, hostKey } : undefined;
 }
 
 /** Settles nothing and files the content, once. */

@@ -7,6 +7,7 @@ export type FailureClass =
   | "driver"
   | "session"
   | "authentication"
+  | "renewed"
   | "never";
 
 /** Every reason for which an attempt on a device can fail: its retry class and a sentence for people. */
@@ -42,6 +43,10 @@ export const FAILURES = {
     "The device asks for an enable secret and the credential has none.",
   ],
   credential_missing: ["never", "No credential is assigned to the device."],
+  credential_missing_on_agent: [
+    "never",
+    "The agent has no such credential; add it to local_credentials.json in the agent's state folder.",
+  ],
   credential_quarantined: [
     "never",
     "Several devices refused the credential and none accepted it; check it, then release it or save new secrets.",
@@ -54,6 +59,10 @@ export const FAILURES = {
   host_key_changed: [
     "never",
     "The device shows another host key than the pinned one; accept it or find out why.",
+  ],
+  host_key_renewed: [
+    "renewed",
+    "The device shows a new host key that was authorised beforehand; it is tried again with that one.",
   ],
   host_key_unknown: [
     "never",
@@ -142,6 +151,7 @@ export const RETRY_POLICIES: Record<FailureClass, RetryPolicy> = {
   busy: { attempts: 5, backoff: "fixed", baseSeconds: 60, capSeconds: 90 },
   driver: { attempts: 2, backoff: "fixed", baseSeconds: 30, capSeconds: 60 },
   session: { attempts: 5, backoff: "exponential", baseSeconds: 10, capSeconds: 1_800 },
+  renewed: { attempts: 5, backoff: "fixed", baseSeconds: 2, capSeconds: 4 },
   authentication: { attempts: 1, backoff: "fixed", baseSeconds: 0, capSeconds: 0 },
   never: { attempts: 1, backoff: "fixed", baseSeconds: 0, capSeconds: 0 },
 };

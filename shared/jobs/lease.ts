@@ -69,18 +69,39 @@ export const LeaseClaims = z.strictObject({
 }).meta({ id: "LeaseClaims" });
 export type LeaseClaims = z.infer<typeof LeaseClaims>;
 
-/** What an agent logs in with, opened from the JWE of one lease and kept in memory only. */
-export const SealedCredential = z.strictObject({
-  /** The lease, epoch and target it was sealed for: it opens no other door. */
+/** How people name a credential that only agents hold. */
+export const LocalCredentialName = z.string().regex(
+  /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$/,
+  "must be letters, digits, dots, dashes and underscores, at most 100",
+).meta({ example: "core-routers" });
+
+/** The lease, epoch and target that a credential was sealed for: it opens no other door. */
+const SealedFor = {
   leaseId: LeaseId,
   epoch: z.int().min(1),
   deviceId: DeviceId,
   host: z.string(),
   port: z.int(),
+};
+
+/** What an agent logs in with, opened from the JWE of one lease and kept in memory only. */
+export const LoginCredential = z.strictObject({
+  ...SealedFor,
   username: z.string(),
   password: z.string().optional(),
   privateKey: z.string().optional(),
   passphrase: z.string().optional(),
   enableSecret: z.string().optional(),
 });
+export type LoginCredential = z.infer<typeof LoginCredential>;
+
+/** Names a credential of the agent's own file instead: the control plane has no secret to send. */
+export const LocalCredentialRef = z.strictObject({
+  ...SealedFor,
+  localName: LocalCredentialName,
+});
+export type LocalCredentialRef = z.infer<typeof LocalCredentialRef>;
+
+/** What travels in the JWE beside a lease. */
+export const SealedCredential = z.union([LoginCredential, LocalCredentialRef]);
 export type SealedCredential = z.infer<typeof SealedCredential>;

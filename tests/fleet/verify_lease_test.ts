@@ -57,6 +57,7 @@ Deno.test("verifyLease() accepts a good lease, once", async () => {
   const expected = bench.expectation();
   const verified = await verifyLease({ lease, credential: bench.credential }, expected);
   assert.deepEqual(verified.claims, bench.claims);
+  assert.ok("password" in verified.credential);
   assert.equal(verified.credential.password, "not-in-any-log");
   await assert.rejects(
     verifyLease({ lease, credential: bench.credential }, expected),
