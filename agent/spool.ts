@@ -22,6 +22,9 @@ import { type SpoolLimits, SpoolRoom } from "./spool_room.ts";
 
 /** Entries that the control plane refused for good are kept for people to look into, this many of them. */
 const MAX_REFUSED = 20;
+/** How often a disk whose free room is not known is tried, so that it is known to be full before a result comes. */
+const PROBE_MS = 60_000;
+const PROBE_BYTES = 65_536;
 
 export interface SpoolOptions {
   readonly folder: string;
@@ -60,6 +63,9 @@ export class Spool {
   #number = 0;
   #writing = 0;
   #trouble: string | undefined;
+  #probedAtMs = -Infinity;
+  /** As much as found no room the last time. */
+  #probeBytes = PROBE_BYTES;
   #changed = Promise.withResolvers<void>();
 
   private constructor(options: SpoolOptions) {
@@ -99,8 +105,8 @@ export class Spool {
   async check(): Promise<boolean> {
     const { files, folder } = this.#options;
     try {
-      if (this.#trouble !== undefined) await this.#probe();
       const space = await files.space(folder);
+      if (this.#trouble !== undefined || this.#mustProbe(space)) await this.#probe();
       this.#note(space);
     } catch (error) {
       this.#trouble = errorText(error);
@@ -124,9 +130,12 @@ export class Spool {
     const pieces = writeEntry(leaseId, captures, await sealResult(key, { leaseId, result }));
     const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const entry = { name: entryName(++this.#number, leaseId), leaseId, bytes };
-    await this.#write(entry, pieces);
-    this.#hold(entry, { state: "direct", own: true });
-    await this.check();
+    try {
+      await this.#write(entry, pieces);
+      this.#hold(entry, { state: "direct", own: true });
+    } finally {
+      await this.check();
+    }
     return entry;
   }
 
@@ -226,6 +235,7 @@ export class Spool {
       this.#trouble = undefined;
     } catch (error) {
       this.#trouble = errorText(error);
+      this.#probeBytes = Math.max(this.#probeBytes, entry.bytes);
       await files.remove(unfinished).catch(() => {});
       await files.remove(this.#path(entry)).catch(() => {});
       throw error;
@@ -241,13 +251,20 @@ export class Spool {
     throw new Error(`Cannot keep ${bytes} bytes: the spool has its limit of bytes or entries`);
   }
 
+  /** Where nobody tells how much room there is, only writing does. */
+  #mustProbe({ freeBytes }: { freeBytes: number }): boolean {
+    return !Number.isFinite(freeBytes) && performance.now() - this.#probedAtMs > PROBE_MS;
+  }
+
   async #probe(): Promise<void> {
+    this.#probedAtMs = performance.now();
     const { files, folder } = this.#options;
     const path = join(folder, "probe.tmp");
     try {
-      await files.write(path, [new Uint8Array(65_536)]);
+      await files.write(path, [new Uint8Array(this.#probeBytes)]);
       await files.sync(path);
       this.#trouble = undefined;
+      this.#probeBytes = PROBE_BYTES;
     } finally {
       await files.remove(path).catch(() => {});
     }

@@ -17,6 +17,7 @@ import { type Clock, systemClock } from "../../agent/clock.ts";
 import { ControlPlane } from "../../agent/control_plane.ts";
 import { enroll, privateKey } from "../../agent/enroll.ts";
 import { AgentSettings } from "../../agent/settings.ts";
+import type { SpoolFiles } from "../../agent/spool_files.ts";
 import { type AgentIdentity, StateFolder } from "../../agent/state_folder.ts";
 import type { TestControlPlane } from "./control_plane.ts";
 import type { FarmDevice } from "./farm/device.ts";
@@ -197,7 +198,12 @@ export interface RunningAgent extends AsyncDisposable {
 export async function startAgent(
   plane: TestControlPlane,
   { state, identity }: EnrolledAgent,
-  options: { clock?: Clock; settings?: Partial<AgentSettings>; wire?: Wire } = {},
+  options: {
+    clock?: Clock;
+    settings?: Partial<AgentSettings>;
+    wire?: Wire;
+    spoolFiles?: SpoolFiles;
+  } = {},
 ): Promise<RunningAgent> {
   const wire = options.wire ?? new Wire(plane);
   const log: { event: string }[] = [];
@@ -208,6 +214,7 @@ export async function startAgent(
     log: (_level, event, fields) => log.push({ event, ...fields }),
     send: wire.send,
     ...(options.clock ? { clock: options.clock } : {}),
+    ...(options.spoolFiles ? { spoolFiles: options.spoolFiles } : {}),
   });
   // A test that does not look at how it ended must not fail for it.
   const ended = agent.finished.catch(() => {});
