@@ -1,5 +1,6 @@
 /** Results that cannot be delivered when they are ready: kept, replayed, and never in the way of one another. */
 import assert from "node:assert/strict";
+import { requestKeyRotation } from "@rookery/shared/api/agent_identity.ts";
 import { listRevisions } from "@rookery/shared/api/backups.ts";
 import type { DeviceId } from "@rookery/shared/ids.ts";
 import {
@@ -176,6 +177,24 @@ Deno.test("what waits is replayed oldest first, few at a time, and one that is n
   wire.carrier = (request, pass) =>
     request.url.endsWith("/claim") ? held(request.signal) : pass(request);
   await untilJob(plane, stuck.jobId, "completed");
+});
+
+Deno.test("a result that waits is taken although the agent has new keys since it signed it", async () => {
+  await using scene = await setFullScene({ entries: 1 });
+  const { enrolled, waiting: [kept = assert.fail()] } = scene;
+  const admin = await plane.administrator();
+  const { agentId } = enrolled.identity;
+  await admin.call(requestKeyRotation, { params: { agentId } });
+  const wire = wireWithout(/\/blobs\//, /\/result$/, /\/claim$/);
+  await using running = await startAgent(plane, enrolled, { wire, clock: fastClock });
+  await until(() => running.logged("keys_rotated"), "the agent has new keys");
+  wire.carrier = (request, pass) =>
+    request.url.endsWith("/claim") ? held(request.signal) : pass(request);
+  assert.equal(
+    (await untilJob(plane, kept.jobId, "completed", "dead", "failed")).state,
+    "completed",
+  );
+  await until(async () => (await spooledEntries(enrolled)).length === 0, "the spool is empty");
 });
 
 function internalError(): Response {
