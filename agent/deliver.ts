@@ -4,11 +4,13 @@ import { type ControlPlane, isDismissal } from "./control_plane.ts";
 import type { Upload } from "./jobs/mod.ts";
 import { errorText, type Log } from "./log.ts";
 import { clearParcel } from "./parcel.ts";
+import { retryAfterMs } from "./retry_after.ts";
 import { fateOf, sendParcel } from "./send_parcel.ts";
 import type { Spool } from "./spool.ts";
 import type { SpoolEntry } from "./spool_entry.ts";
 
 const RETRY = { baseMs: 1_000, capMs: 30_000 };
+const RETRY_AFTER_SECONDS = { min: 0, max: 300 };
 /** So often a result is told from memory; then it is one of those that wait in the spool. */
 const DIRECT_TRIES = 3;
 
@@ -46,7 +48,8 @@ export async function deliver(delivery: Delivery, by: Deliverer): Promise<void> 
       if (fate !== "again") return await finish(entry, by, { refused: fate === "refused" });
       entry ??= await keep(delivery, by);
       if (entry && tries >= DIRECT_TRIES) break;
-      await by.clock.sleep(200 + jitteredMs(tries, RETRY), { signal: by.stopSignal });
+      const wait = retryAfterMs(error, RETRY_AFTER_SECONDS) ?? 200;
+      await by.clock.sleep(wait + jitteredMs(tries, RETRY), { signal: by.stopSignal });
     }
   }
   if (!entry) return by.log("error", "result_dropped", { lease: leaseId });

@@ -5,12 +5,15 @@ import { boundedMs, type Clock, jitteredMs } from "./clock.ts";
 import { type ControlPlane, isDecisionPending, isDismissal, patienceMs } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import { errorText, type Log } from "./log.ts";
+import { retryAfterMs } from "./retry_after.ts";
 import type { RunningLeases } from "./running_leases.ts";
 
 const RETRY = { baseMs: 500, capMs: 5_000 };
 const REQUEST_TIMEOUT_MS = 10_000;
 /** What the control plane may ask for, whoever answers in its place. */
 const HEARTBEAT_SECONDS = { min: 1, max: 300 };
+/** A control plane that is busy is left alone, but not for so long that the leases are lost over it. */
+const RETRY_AFTER_SECONDS = { min: 0, max: 8 };
 /** How often the fence is looked at while heartbeats fail. */
 const FENCE_CHECK_MS = 250;
 
@@ -60,7 +63,8 @@ export async function runHeartbeat(options: HeartbeatOptions, kick: HeartbeatKic
         continue;
       }
       log("warn", "heartbeat_failed", { reason: errorText(error), failures: ++failures });
-      await clock.sleep(100 + jitteredMs(failures, RETRY), { signal });
+      const wait = retryAfterMs(error, RETRY_AFTER_SECONDS) ?? 100;
+      await clock.sleep(wait + jitteredMs(failures, RETRY), { signal });
     }
   }
 }

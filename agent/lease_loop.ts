@@ -2,12 +2,13 @@ import { claimLeases } from "@rookery/shared/api/agent_protocol.ts";
 import type { BootId, ClaimId, LeaseId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { decodeJwt } from "jose";
-import { boundedMs, type Clock, jitteredMs } from "./clock.ts";
+import { type Clock, jitteredMs } from "./clock.ts";
 import { type ControlPlane, isDecisionPending, isDismissal, patienceMs } from "./control_plane.ts";
 import type { Fence } from "./fence.ts";
 import type { HeartbeatKick } from "./heartbeat.ts";
 import { errorText, type Log } from "./log.ts";
 import { type GrantedLease, type LeaseWork, runLease } from "./run_lease.ts";
+import { retryAfterMs } from "./retry_after.ts";
 import type { RunningLeases } from "./running_leases.ts";
 import type { Spool } from "./spool.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
@@ -81,7 +82,9 @@ export async function runLeaseLoop(options: LeaseLoopOptions): Promise<void> {
       if (isDismissal(error)) return options.onDismissal(error);
       if (spool.filling.aborted) continue;
       log("warn", "claim_failed", { reason: errorText(error), failures: ++failures });
-      const wait = isDecisionPending(error) ? patienceMs(failures) : retryAfterMs(error) ?? 100;
+      const wait = isDecisionPending(error)
+        ? patienceMs(failures)
+        : retryAfterMs(error, RETRY_AFTER_SECONDS) ?? 100;
       await clock.sleep(wait + jitteredMs(failures, RETRY), { signal });
     }
   }
@@ -135,12 +138,6 @@ function listedId(token: string): LeaseId | undefined {
 
 function newClaimId(): ClaimId {
   return crypto.randomUUID() as ClaimId;
-}
-
-function retryAfterMs(error: unknown): number | undefined {
-  return error instanceof ProblemError && error.retryAfterSeconds !== undefined
-    ? boundedMs(error.retryAfterSeconds, RETRY_AFTER_SECONDS)
-    : undefined;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

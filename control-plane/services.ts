@@ -7,6 +7,7 @@ import type { ConnectedDatabase } from "./database/connect.ts";
 import { type SessionCookie, sessionCookie } from "./http/cookie.ts";
 import type { TrustedProxies } from "./http/address.ts";
 import type { Log } from "./http/log.ts";
+import { Overload } from "./http/overload.ts";
 import { ClaimFloors } from "./jobs/claim_floor.ts";
 import { Wakeups } from "./jobs/wakeups.ts";
 import type { KeyRing } from "./keys/key_ring.ts";
@@ -22,7 +23,7 @@ export interface Services extends AgentServices {
 }
 
 export interface ServiceOptions {
-  readonly database: Pick<ConnectedDatabase, "db">;
+  readonly database: Pick<ConnectedDatabase, "db"> & Partial<Pick<ConnectedDatabase, "waitMs">>;
   readonly keyRing: KeyRing;
   readonly config: Pick<Config, "publicUrl" | "trustedProxies">;
   readonly log: Log;
@@ -30,15 +31,17 @@ export interface ServiceOptions {
 
 /** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
 export async function startServices(
-  { database: { db }, keyRing, config, log }: ServiceOptions,
+  { database: { db, waitMs }, keyRing, config, log }: ServiceOptions,
 ): Promise<Services & AsyncDisposable> {
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
   const passwords = await startPasswords();
   const texts = startTexts();
   const wakeups = new Wakeups(db);
+  const overload = new Overload(waitMs ?? (() => 0));
   return {
     db,
+    overload,
     keyRing,
     passwords,
     texts,
@@ -55,6 +58,7 @@ export async function startServices(
     async [Symbol.asyncDispose]() {
       passwords[Symbol.dispose]();
       texts[Symbol.dispose]();
+      overload[Symbol.dispose]();
       await wakeups.close();
     },
   };

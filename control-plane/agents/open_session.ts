@@ -18,9 +18,9 @@ import { takeProof } from "./used_proofs.ts";
 const MIN_HEARTBEAT_SECONDS = 20;
 const MOST_BOOTS_AHEAD = 100_000;
 /** Heartbeats a second that the control plane wants to bear, whatever the size of the fleet. */
-const HEARTBEATS_PER_SECOND = 500;
+export const HEARTBEATS_PER_SECOND = 500;
 /** A lease must survive two lost heartbeats. */
-const HEARTBEATS_PER_TTL = 3;
+export const HEARTBEATS_PER_TTL = 3;
 
 export interface Boot extends HeardBoot {
   readonly capacity: number;
@@ -30,6 +30,8 @@ export interface Boot extends HeardBoot {
   /** The `jti` of the proof that opens the session. */
   readonly jti: string;
   readonly requestId: string;
+  /** What the size of the fleet asks for, whatever the sites say. */
+  readonly minTtlSeconds?: number;
 }
 
 export interface OpenedSession {
@@ -93,7 +95,7 @@ async function admit(
   await noteBootHeard(tx, boot, { admitted: true });
   await replaceOtherBoots(tx, boot);
   const siteIds = await siteIdsOf(tx, boot.agentId);
-  const ttlSeconds = await sessionTtlSeconds(tx, siteIds);
+  const ttlSeconds = Math.max(boot.minTtlSeconds ?? 0, await sessionTtlSeconds(tx, siteIds));
   await upsertSession(tx, { ...boot, ttlSeconds });
   await returnOtherBoots(tx, boot);
   await noteBoot(tx, {

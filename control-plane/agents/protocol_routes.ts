@@ -22,6 +22,7 @@ import {
 } from "./enrolment.ts";
 import { agreeOnKeys } from "./agree_on_keys.ts";
 import { heartbeatSeconds, openSession } from "./open_session.ts";
+import { minTtlSeconds } from "./pulse.ts";
 import type { AgentServices } from "./services.ts";
 import { findAgent, setCapacity, siteIdsOf } from "./store.ts";
 
@@ -59,7 +60,9 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
 
   route(app, openAgentSession, async ({ body }, { caller, address, requestId }) => {
     const { agentId, thumbprint, jti } = caller;
-    const boot = { ...body, agentId, thumbprint, jti, address, requestId };
+    const agents = await services.sessionCount.get();
+    const fleet = { minTtlSeconds: minTtlSeconds(agents) };
+    const boot = { ...body, ...fleet, agentId, thumbprint, jti, address, requestId };
     const session = await openSession(services, boot);
     const { bootId } = body;
     const token = { agentId, bootId, thumbprint };
@@ -67,7 +70,7 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
       ...session,
       accessToken: await signAccessToken(keyRing, services.issuer, token),
       expiresInSeconds: ACCESS_TOKEN_SECONDS,
-      heartbeatSeconds: heartbeatSeconds(session.ttlSeconds, await services.sessionCount.get()),
+      heartbeatSeconds: heartbeatSeconds(session.ttlSeconds, agents),
       incarnation: services.incarnation,
       keyGeneration: keyRing.generation,
     };

@@ -1,6 +1,7 @@
 import type { Texts } from "../backups/texts.ts";
 import type { ClaimFloors } from "../jobs/claim_floor.ts";
 import type { Log } from "../http/log.ts";
+import type { Overload } from "../http/overload.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
 import type { AgentAuthentication } from "./authenticate_agent.ts";
 import type { SessionCount } from "./session_count.ts";
@@ -9,6 +10,7 @@ import type { SessionCount } from "./session_count.ts";
 export interface AgentServices extends AgentAuthentication {
   readonly incarnation: number;
   readonly wakeups: Wakeups;
+  readonly overload: Overload;
   readonly floors: ClaimFloors;
   readonly sessionCount: SessionCount;
   readonly texts: Texts;

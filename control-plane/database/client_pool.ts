@@ -71,6 +71,7 @@ class PooledClient implements Client {
 }
 
 interface Waiter {
+  readonly since: number;
   readonly resolve: (client: PooledClient) => void;
   readonly reject: (error: Error) => void;
 }
@@ -92,6 +93,12 @@ export class ClientPool {
   constructor(open: OpenClient, options: ClientPoolOptions) {
     this.#open = open;
     this.#options = options;
+  }
+
+  /** For how long the oldest waiting borrower has waited. */
+  get waitMs(): number {
+    const [oldest] = this.#waiters;
+    return oldest ? performance.now() - oldest.since : 0;
   }
 
   /** A free connection; the one used last comes first, as it is the likeliest to live. */
@@ -152,6 +159,7 @@ export class ClientPool {
   #wait(): Promise<PooledClient> {
     return new Promise((resolve, reject) => {
       const waiter = {
+        since: performance.now(),
         resolve: (client: PooledClient) => {
           clearTimeout(timer);
           resolve(client);

@@ -38,6 +38,8 @@ export interface ConnectOptions {
 export interface ConnectedDatabase extends AsyncDisposable {
   readonly sql: Sql;
   readonly db: Kysely<Database>;
+  /** For how long the one who waits longest for a connection of `db` has waited; 0 when nobody waits. */
+  waitMs(): number;
   /** Waits for running statements, at most three seconds. */
   close(): Promise<void>;
 }
@@ -67,7 +69,7 @@ export function connectDatabase(
   const close = async () => {
     await Promise.all([pool.close(CLOSE_SECONDS * 1000), sql.end({ timeout: CLOSE_SECONDS })]);
   };
-  return { sql, db, close, [Symbol.asyncDispose]: close };
+  return { sql, db, waitMs: () => pool.waitMs, close, [Symbol.asyncDispose]: close };
 }
 
 function openClientPool(address: DatabaseAddress, options: ConnectOptions): ClientPool {

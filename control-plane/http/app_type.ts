@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import type { Access } from "@rookery/shared/api/access.ts";
 import type { Caller } from "./caller.ts";
 import type { Log } from "./log.ts";
+import type { Overload } from "./overload.ts";
 import type { WebCaller } from "./web_exchange.ts";
 
 /** Finds out who is calling an endpoint with this access; throws a ProblemError when they may not. */
@@ -17,6 +18,7 @@ export interface AppEnv {
     readonly address: string;
     readonly authenticate: Authenticate;
     readonly log: Log;
+    readonly overload: Overload;
     caller?: Caller;
   };
 }

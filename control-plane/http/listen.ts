@@ -109,7 +109,9 @@ const REFUSALS: Readonly<Record<string, readonly [ProblemType, string]>> = {
 };
 
 function refuse(error: Error & { readonly code?: string }, socket: Socket): void {
-  if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
+  // Before the handshake is over nothing can be said: what is written would wait for it for ever.
+  const isHandshake = /TLS|SSL/.test(`${error.code} ${error.message}`);
+  if (isHandshake || !socket.writable || error.code === "ECONNRESET") return void socket.destroy();
   const known = REFUSALS[error.code ?? ""] ?? REFUSALS[error.message];
   const problem = new ProblemError(...(known ?? ["malformed", "This is no request of HTTP/1.1."]));
   const body = JSON.stringify(problem.toProblem(newId<string>()));
@@ -118,4 +120,6 @@ function refuse(error: Error & { readonly code?: string }, socket: Socket): void
       `Content-Type: application/problem+json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
     () => socket.destroy(),
   );
+  const timer = setTimeout(() => socket.destroy(), CHECK_MS);
+  socket.once("close", () => clearTimeout(timer));
 }

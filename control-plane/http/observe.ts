@@ -2,10 +2,12 @@ import { newId } from "../database/new_id.ts";
 import type { App, AppContext, Authenticate } from "./app_type.ts";
 import { clientAddress, type TrustedProxies } from "./address.ts";
 import type { Log } from "./log.ts";
+import type { Overload } from "./overload.ts";
 
 export interface ObserveOptions {
   readonly authenticate: Authenticate;
   readonly log: Log;
+  readonly overload: Overload;
   readonly publicUrl: string;
   readonly trustedProxies: TrustedProxies;
 }
@@ -22,6 +24,7 @@ export function observeRequests(app: App, options: ObserveOptions): void {
     context.set("requestId", newId<string>());
     context.set("authenticate", options.authenticate);
     context.set("log", options.log);
+    context.set("overload", options.overload);
     context.set("address", addressOf(context, options.trustedProxies));
     await next();
     secure(context, options.publicUrl);

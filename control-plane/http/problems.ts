@@ -4,6 +4,7 @@ import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import { isDatabaseAway } from "../database/away.ts";
 import type { App, AppContext } from "./app_type.ts";
 import { describeError } from "./log.ts";
+import { spread } from "./overload.ts";
 import { notFoundReply } from "./pages.ts";
 
 /** Exceptions that the framework throws by itself, in our words. */
@@ -22,8 +23,8 @@ const CHALLENGES: Partial<Record<ProblemType, string>> = {
   "invalid-proof": 'DPoP algs="Ed25519"',
 };
 
-/** An embedded PostgreSQL that died is back within a second or two. */
-const DATABASE_RETRY_SECONDS = 2;
+/** An embedded PostgreSQL that died is back within a second or two; not all are to ask in the same moment. */
+const DATABASE_RETRY_SECONDS = [1, 5] as const;
 
 /** Makes every refusal and every unforeseen error of the app a problem (RFC 9457), in this one place. */
 export function mountProblems(app: App): void {
@@ -66,7 +67,7 @@ function toProblemError(error: Error, context: AppContext): ProblemError {
     ...describeError(error),
   });
   if (away) {
-    const retryAfterSeconds = DATABASE_RETRY_SECONDS;
+    const retryAfterSeconds = spread(DATABASE_RETRY_SECONDS);
     return new ProblemError("overloaded", "The database does not answer.", { retryAfterSeconds });
   }
   return new ProblemError("internal", `The control plane failed; see its log.`);

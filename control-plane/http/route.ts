@@ -62,9 +62,15 @@ function guardsOf(endpoint: AnyEndpoint) {
     if (endpoint.method === "HEAD" && context.req.raw.method !== "HEAD") {
       throw new ProblemError("method-not-allowed", "This address takes HEAD.");
     }
-    context.set("caller", await context.var.authenticate(context, endpoint.access));
-    checkContentType(endpoint, context);
-    await next();
+    // Before the caller is known: finding that out costs what there is too little of.
+    const leave = context.var.overload.enter(endpoint);
+    try {
+      context.set("caller", await context.var.authenticate(context, endpoint.access));
+      checkContentType(endpoint, context);
+      await next();
+    } finally {
+      leave();
+    }
   };
   // A stream is counted by whoever reads it: buffering it here would defeat its purpose.
   if (endpoint.bodyAs === "bytes") return [guard, limitDeclaredLength(endpoint)];

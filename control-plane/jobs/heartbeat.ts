@@ -12,6 +12,8 @@ export interface Heartbeat {
   readonly bootId: BootId;
   /** Every lease the agent works on; the first mention starts it. */
   readonly leaseIds: readonly LeaseId[];
+  /** What the size of the fleet asks for, whatever the sites say. */
+  readonly minTtlSeconds?: number;
 }
 
 export interface HeartbeatReply {
@@ -61,13 +63,22 @@ function replyOf({ leaseIds }: Heartbeat, { ttlSeconds, held }: Renewed): Heartb
   };
 }
 
+/** By what the sites say now, so that a change takes effect at once; null for an agent without sites. */
+function ttlBySites(beat: Heartbeat) {
+  return sql`(select greatest(max(t.lease_ttl_seconds), ${beat.minTtlSeconds ?? 0}::int)
+    from agent_sites a join sites t on t.id = a.site_id where a.agent_id = ${beat.agentId}
+    having count(*) > 0)`;
+}
+
 /** Also says which leases the agent holds, as they were before this statement. */
 async function renewSession(db: Kysely<Database>, beat: Heartbeat): Promise<Renewed> {
   const named = sql`l.id = any(${[...beat.leaseIds]}::uuid[])`;
   const { rows: [renewed] } = await sql<Renewed>`
     with renewed as (
-      update agent_sessions set seen_at = clock_timestamp(),
-        expires_at = clock_timestamp() + make_interval(secs => ttl_seconds)
+      update agent_sessions set (seen_at, ttl_seconds, expires_at) = (
+        select clock_timestamp(), ttl.seconds,
+          clock_timestamp() + make_interval(secs => ttl.seconds)
+        from (select coalesce(${ttlBySites(beat)}, ttl_seconds) as seconds) ttl)
       where agent_id = ${beat.agentId} and boot_id = ${beat.bootId}
         and expires_at > clock_timestamp()
       returning ttl_seconds

@@ -47,7 +47,10 @@ export async function readLeaseDetails(
       -- First use is over once a key was seen: a device whose only key was rejected is not trusted anew.
       case when exists (select 1 from host_keys k where k.device_id = d.id) then 'strict'
         else s.host_key_policy end as host_key_policy,
-      s.shrink_percent, s.lease_ttl_seconds,
+      s.shrink_percent,
+      -- What the session lives by: the most patient of the agent's sites, or the size of the fleet.
+      coalesce((select ttl_seconds from agent_sessions x where x.agent_id = l.agent_id),
+        s.lease_ttl_seconds) as lease_ttl_seconds,
       coalesce((select jsonb_agg(jsonb_build_object('type', k.key_type, 'fingerprint', k.fingerprint))
         from host_keys k where k.device_id = d.id and k.state = 'accepted'), '[]') as host_keys,
       coalesce((select jsonb_object_agg(r.capture, jsonb_build_object(

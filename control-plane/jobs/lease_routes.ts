@@ -13,6 +13,7 @@ import { failureSentence } from "@rookery/shared/jobs/failure.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { heartbeatSeconds } from "../agents/open_session.ts";
 import { resultKeysOf } from "../agents/key_store.ts";
+import { minTtlSeconds } from "../agents/pulse.ts";
 import type { AgentServices } from "../agents/services.ts";
 import { findAgent, siteIdsOf } from "../agents/store.ts";
 import * as blobs from "../backups/blob_store.ts";
@@ -53,9 +54,10 @@ export function mountLeases(app: App, services: AgentServices): void {
   });
 
   route(app, sendHeartbeat, async ({ body }, { caller }) => {
-    const beat = { ...body, agentId: caller.agentId };
-    const reply = await overSession(() => recordHeartbeat(db, beat));
     const agents = await services.sessionCount.get();
+    const fleet = { minTtlSeconds: minTtlSeconds(agents) };
+    const beat = { ...body, ...fleet, agentId: caller.agentId };
+    const reply = await overSession(() => recordHeartbeat(db, beat));
     return {
       ...reply,
       cancel: [...reply.cancel],

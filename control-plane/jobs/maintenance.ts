@@ -6,7 +6,6 @@ import { describeError, type Log } from "../http/log.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
-import type { Wakeups } from "./wakeups.ts";
 
 const REAP_MS = 2_000;
 const HOUSEKEEPING_MS = 3_600_000;
@@ -16,7 +15,6 @@ const WEEKS_AHEAD = 4;
 
 export interface MaintenanceServices {
   readonly db: Kysely<Database>;
-  readonly wakeups: Wakeups;
   readonly log: Log;
 }
 
@@ -35,11 +33,10 @@ export async function runMaintenance(
   ]);
 }
 
-async function reap({ db, wakeups, log }: MaintenanceServices): Promise<void> {
+async function reap({ db, log }: MaintenanceServices): Promise<void> {
   const reaped = { ...await reapLeases(db), quarantined: await endQuarantined(db) };
   if (Object.values(reaped).every((count) => count === 0)) return;
   log({ level: "info", message: "Leases reaped", ...reaped });
-  wakeups.notifyAll();
 }
 
 async function keepHouse(db: Kysely<Database>): Promise<void> {

@@ -3,6 +3,9 @@ import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { AgentServices } from "../agents/services.ts";
 import { claimJobs, type GrantedLease } from "./claim.ts";
 
+/** Agents that came together, after a restart say, are to come back one by one. */
+const HOLD_SHARE = { least: 0.7, more: 0.3 };
+
 export interface WaitingClaim {
   readonly agentId: AgentId;
   readonly bootId: BootId;
@@ -19,19 +22,23 @@ export interface WaitingClaim {
  * work and by nothing else: ten thousand agents that look by themselves would be the larger part of all that is asked.
  */
 export async function waitForLeases(
-  { db, floors, wakeups }: Pick<AgentServices, "db" | "floors" | "wakeups">,
+  { db, floors, wakeups, overload }: Pick<
+    AgentServices,
+    "db" | "floors" | "wakeups" | "overload"
+  >,
   claim: WaitingClaim,
   signal: AbortSignal,
 ): Promise<GrantedLease[]> {
   const platforms = await runnablePlatforms(claim.drivers);
-  const until = performance.now() + claim.waitSeconds * 1_000;
+  const until = performance.now() +
+    claim.waitSeconds * 1_000 * (HOLD_SHARE.least + HOLD_SHARE.more * Math.random());
   // Nobody hears what an abandoned claim is granted.
   while (!signal.aborted) {
     const order = { ...claim, siteIds: shuffled(claim.siteIds), platforms };
     const leases = await claimJobs(db, order, floors);
     const left = until - performance.now();
     if (leases.length > 0 || left <= 0 || wakeups.closed) return leases;
-    await wakeups.wait(claim.siteIds, { ms: left, signal });
+    await overload.rest("claims", wakeups.wait(claim.siteIds, { ms: left, signal }));
   }
   return [];
 }
