@@ -38,7 +38,8 @@ FROM base AS agent
 RUN install -d -m 0700 -o deno -g deno /state
 USER deno
 VOLUME /state
-# It proves that the agent is enrolled and its folder readable, no more: whether it works, the control plane knows
+# It proves that the agent is enrolled and its folder readable, no more: how it fares, the text of `status` tells, and
+# whether it works, the control plane knows
 # (GET /api/v1/agents). An agent that the control plane sent away ends, and its container with it.
 HEALTHCHECK --interval=60s --timeout=10s \
   CMD ["deno", "run", "--cached-only", "--no-prompt", "--allow-read=/state", "--allow-write=/state", \

@@ -28,6 +28,7 @@ import { type AgentSettings, sessionLimit } from "./settings.ts";
 import { Spool } from "./spool.ts";
 import { diskFiles, type SpoolFiles } from "./spool_files.ts";
 import type { AgentIdentity, StateFolder } from "./state_folder.ts";
+import type { AgentFigures } from "./status_file.ts";
 import { TrustRoot } from "./trust_root.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
 import { SessionThreads } from "./workers/session_threads.ts";
@@ -43,6 +44,8 @@ export interface AgentOptions {
   readonly send?: Send;
   readonly clock?: Clock;
   readonly spoolFiles?: SpoolFiles;
+  /** Given, once, the way to ask what the agent is doing. */
+  readonly observe?: (figures: () => AgentFigures) => void;
 }
 
 /**
@@ -173,6 +176,7 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
   log("info", "agent_started", { agent: identity.agentId, boot: boot.bootId });
   const { spool } = boot;
   const leases = new RunningLeases({ alsoHeld: () => spool.ownLeaseIds() });
+  boot.options.observe?.(() => ({ sessions: leases.sessions, spool: spool.figures }));
   const dismissed = dismissalOf(leases);
   const kick = new HeartbeatKick();
   const beating = new AbortController();

@@ -2,13 +2,16 @@ import { UnexpectedReplyError } from "@rookery/shared/client.ts";
 import { ProblemError, PROBLEMS } from "@rookery/shared/problem.ts";
 import { Agent } from "./agent.ts";
 import { CommandLineError, type Order, readCommandLine, USAGE } from "./command_line.ts";
-import { enroll, EnrolmentError, fingerprintOf } from "./enroll.ts";
+import { enroll, EnrolmentError } from "./enroll.ts";
 import { AddressError, openRoute } from "./http.ts";
-import { errorText, jsonLog } from "./log.ts";
+import { examine, EXIT_CODES, showFindings } from "./doctor/mod.ts";
+import { errorText, fromLevel, jsonLog, type Log, textLog } from "./log.ts";
 import { CaFileError } from "./network_settings.ts";
 import { ReachError } from "./reach_error.ts";
-import { readSettings, SettingsError } from "./settings.ts";
+import { readSettings, sessionLimit, SettingsError } from "./settings.ts";
+import { readStatus, showStatus } from "./show_status.ts";
 import { StateFolder, StateFolderError } from "./state_folder.ts";
+import { type AgentFigures, StatusKeeper } from "./status_file.ts";
 import { missingReads } from "./workers/worker_source.ts";
 
 const ENROL_MS = 60_000;
@@ -28,17 +31,20 @@ async function main(order: Order): Promise<number> {
     case "enroll":
       return await enrollCommand(order);
     case "run":
-      return await runCommand(order.state);
+      return await runCommand(order);
     case "status":
-      return await statusCommand(order.state);
+      return await statusCommand(order);
+    case "doctor":
+      return await doctorCommand(order);
     case "help":
       print(USAGE.trimEnd());
       return 0;
   }
 }
 
-async function enrollCommand({ state: path, url = "", token = "" }: Order): Promise<number> {
-  const state = await StateFolder.open(path);
+async function enrollCommand(order: Order): Promise<number> {
+  const { state: path, url = "", token = "" } = order;
+  const state = await openState(order);
   using route = await openRoute(url, { stateFolder: path, settings: await readSettings(path) });
   const identity = await enroll(
     { controlPlaneUrl: url, joinToken: token },
@@ -52,7 +58,20 @@ function onPending(fingerprint: string): void {
   print(`It waits for approval by its fingerprint: ${fingerprint}`);
 }
 
-async function runCommand(path: string): Promise<number> {
+/** An agent as root would have the whole machine at stake for what a device or a control plane sends. */
+async function openState({ state: path, allowRoot, command }: Order): Promise<StateFolder> {
+  const state = await StateFolder.open(path);
+  if (allowRoot || await state.ownUid() !== 0) return state;
+  throw new StateFolderError(
+    `Cannot ${
+      command === "enroll" ? "enrol" : command
+    } as root: the agent needs no right of root's. Make it a user ` +
+      `that owns ${path}, or let systemd do so (README, Agents); --allow-root does it all the same.`,
+  );
+}
+
+async function runCommand(order: Order): Promise<number> {
+  const { state: path, logLevel } = order;
   const unread = missingReads();
   if (unread.length > 0) {
     complain(
@@ -62,7 +81,7 @@ async function runCommand(path: string): Promise<number> {
     );
     return 2;
   }
-  const state = await StateFolder.open(path);
+  const state = await openState(order);
   const identity = await state.readIdentity();
   if (!identity) {
     complain(`Cannot run: ${path} holds no enrolled agent. Enrol it first.`);
@@ -71,7 +90,17 @@ async function runCommand(path: string): Promise<number> {
   using _lock = await state.lock();
   const settings = await readSettings(path);
   using route = await openRoute(identity.controlPlaneUrl, { stateFolder: path, settings });
-  const agent = await Agent.start({ state, identity, settings, send: route.send, log: jsonLog() });
+  let figures = () => NOTHING;
+  await using keeper = new StatusKeeper({
+    stateFolder: path,
+    capacity: sessionLimit(settings),
+    figures: () => figures(),
+    log: fromLevel(logLevel, logOf(order)),
+  });
+  const { log } = keeper;
+  const send = keeper.listen(route.send);
+  const observe = (ask: () => AgentFigures) => void (figures = ask);
+  const agent = await Agent.start({ state, identity, settings, send, log, observe });
   let signals = 0;
   const onSignal = () => (++signals === 1 ? agent.drain() : agent.stop());
   Deno.addSignalListener("SIGTERM", onSignal);
@@ -80,18 +109,28 @@ async function runCommand(path: string): Promise<number> {
   return 0;
 }
 
-async function statusCommand(path: string): Promise<number> {
-  const state = await StateFolder.open(path);
+const NOTHING: AgentFigures = { sessions: 0, spool: { entries: 0, bytes: 0 } };
+
+function logOf({ log }: Order): Log {
+  return (log ?? (Deno.stdout.isTerminal() ? "text" : "json")) === "text" ? textLog() : jsonLog();
+}
+
+async function statusCommand({ state: path, json }: Order): Promise<number> {
+  const state = StateFolder.read(path);
   const identity = await state.readIdentity();
   if (!identity) {
     complain(`${path} holds no enrolled agent.`);
     return 1;
   }
-  print(`agent         ${identity.name} (${identity.agentId})`);
-  print(`fingerprint   ${await fingerprintOf(identity)}`);
-  print(`control plane ${identity.controlPlaneUrl}`);
-  print(`sites         ${identity.siteIds.join(", ")}`);
+  const status = await readStatus(state, identity);
+  print(json ? JSON.stringify(status, null, 2) : showStatus(status));
   return 0;
+}
+
+async function doctorCommand({ state, url, device, json }: Order): Promise<number> {
+  const findings = await examine({ stateFolder: state, url, device });
+  print(json ? JSON.stringify(findings, null, 2) : showFindings(findings));
+  return EXIT_CODES[findings.verdict];
 }
 
 /** What to print of an error: those that say what to do need no stack, and a refusal brings its remedy. */

@@ -53,8 +53,10 @@ export class ProxyRelay implements Disposable {
     const proxy = await this.#connect();
     this.#open.add(proxy);
     try {
-      const login = `Proxy-Authorization: Basic ${basic(this.#proxy)}\r\n\r\n`;
-      await writeAll(proxy, new TextEncoder().encode(head.replace(/\r\n$/, "") + login));
+      const login = this.#proxy.user === undefined
+        ? ""
+        : `Proxy-Authorization: Basic ${basic(this.#proxy)}\r\n`;
+      await writeAll(proxy, new TextEncoder().encode(`${head.slice(0, -2)}${login}\r\n`));
       await Promise.all([copy(client, proxy), copy(proxy, client)]);
     } finally {
       close(proxy);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { ControlPlaneJwk, SealJwk, SignJwk } from "@rookery/shared/api/agent_protocol.ts";
 import { AgentId, SiteId } from "@rookery/shared/ids.ts";
@@ -37,6 +38,9 @@ export type LearntTrust = z.infer<typeof LearntTrust>;
 
 const Sequence = z.strictObject({ sequence: z.int().min(0) });
 
+const LOCK_TRIES = 5;
+const LOCK_RETRY_MS = 100;
+
 /** The state folder cannot be used; the message says what to do. */
 export class StateFolderError extends Error {
   override name = "StateFolderError";
@@ -51,15 +55,41 @@ export class StateFolder {
     this.path = path;
   }
 
-  /** Opens the folder, making it when it is missing; refuses one that others can enter. */
+  /** Opens the folder, making it when it is missing; refuses one that others can enter or that is not ours. */
   static async open(path: string): Promise<StateFolder> {
-    const { mode } = await makeFolder(path);
+    const { mode, uid } = await makeFolder(path);
     if (mode !== null && (mode & 0o077) !== 0) {
       throw new StateFolderError(
         `Cannot use the state folder ${path}: others can enter it. Run: chmod 700 "${path}"`,
       );
     }
+    const own = await ownUid(path);
+    if (uid !== null && own !== null && uid !== own) {
+      throw new StateFolderError(
+        `Cannot use the state folder ${path}: it belongs to user ${uid}, and this is user ${own}. ` +
+          `Run the agent as that user, or: chown -R ${own} "${path}"`,
+      );
+    }
     return new StateFolder(path);
+  }
+
+  /** Reads a folder that an agent of whatever user runs from; nothing is made in it. */
+  static read(path: string): StateFolder {
+    return new StateFolder(path);
+  }
+
+  /** Which user this process is; null where the system knows none. */
+  ownUid(): Promise<number | null> {
+    return ownUid(this.path);
+  }
+
+  /** Whether an agent runs from the folder. */
+  async isLocked(): Promise<boolean> {
+    const file = await Deno.open(join(this.path, "lock"), { read: true }).catch(ignoreMissing);
+    if (!file) return false;
+    using lock = file;
+    // Shared: two who ask at once do not take each other for the agent.
+    return !await lock.tryLock(false);
   }
 
   /**
@@ -72,7 +102,11 @@ export class StateFolder {
       create: true,
       mode: 0o600,
     });
-    if (await file.tryLock(true)) return file;
+    // Who asks for the status holds the lock for a moment, too.
+    for (let tries = 0; tries < LOCK_TRIES; tries++) {
+      if (tries > 0) await delay(LOCK_RETRY_MS);
+      if (await file.tryLock(true)) return file;
+    }
     file.close();
     throw new StateFolderError(
       `Cannot run from the state folder ${this.path}: another agent runs from it. Stop that one first.`,
@@ -168,7 +202,11 @@ export class StateFolder {
     name: string,
     schema: Schema,
   ): Promise<z.infer<Schema> | undefined> {
-    const text = await Deno.readTextFile(join(this.path, name)).catch(ignoreMissing);
+    const text = await Deno.readTextFile(join(this.path, name)).catch(ignoreMissing)
+      .catch((cause: unknown) => {
+        const why = remedyFor(cause, this.path);
+        throw new StateFolderError(`Cannot read ${name} in ${this.path}: ${why}`);
+      });
     if (text === undefined) return undefined;
     const parsed = schema.safeParse(parseJson(text));
     if (parsed.success) return parsed.data;
@@ -204,11 +242,32 @@ async function makeFolder(path: string): Promise<Deno.FileInfo> {
   }
 }
 
+/**
+ * Which user this process is. Deno tells that to programs with --allow-sys only, which an agent does not have; but a file
+ * that it makes is its own.
+ */
+async function ownUid(folder: string): Promise<number | null> {
+  const path = join(folder, `owner-${crypto.randomUUID()}.tmp`);
+  try {
+    using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+    return (await file.stat()).uid;
+  } catch (cause) {
+    throw new StateFolderError(
+      `Cannot use the state folder ${folder}: ${remedyFor(cause, folder)}`,
+    );
+  } finally {
+    await Deno.remove(path).catch(() => {});
+  }
+}
+
 function remedyFor(error: unknown, path: string): string {
   if (error instanceof Deno.errors.NotCapable) {
     return "this process may not read and write it. `deno task agent` may use data/agent only; " +
       `another folder needs the flags --allow-read=${path} --allow-write=${path}: ` +
       `deno run --no-prompt --allow-net --allow-read=${path} --allow-write=${path} agent/main.ts …`;
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return `it, or a file in it, belongs to another user: ls -ln "${path}" says to whom. Run the agent as that one`;
   }
   return error instanceof Error ? error.message : String(error);
 }

@@ -13,6 +13,7 @@ import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 import { startDevice } from "../support/farm/device.ts";
 import { makeRecording } from "../support/farm/recording.ts";
+import { skipUnless } from "../support/skip.ts";
 
 const database = testDatabase();
 const port = freePort();
@@ -24,8 +25,12 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-/** Runs the agent; it may use the `allowed` folder and no other. */
-async function agent(allowed: string, ...args: readonly string[]) {
+/** Runs the agent, whoever runs the tests; it may use the `allowed` folder and no other. */
+function agent(allowed: string, ...args: readonly string[]) {
+  return plainAgent(allowed, ...args, "--allow-root");
+}
+
+async function plainAgent(allowed: string, ...args: readonly string[]) {
   const reads = [allowed, join(AGENT, ".."), join(AGENT, "../../shared")].join();
   const permissions = ["--allow-net", `--allow-read=${reads}`, `--allow-write=${allowed}`];
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -131,6 +136,7 @@ Deno.test("the agent as one file backs a device up, and may read its state folde
       args: [
         ...["run", "--no-config", "--no-prompt", "--unstable-worker-options", "--allow-net"],
         ...[`--allow-read=${state}`, `--allow-write=${state}`, file, ...args, "--state", state],
+        "--allow-root",
       ],
       stdin: "null",
       stdout: "null",
@@ -153,3 +159,22 @@ Deno.test("the agent as one file backs a device up, and may read its state folde
     await running.status;
   }
 });
+
+skipUnless(Deno.uid() === 0, "the tests do not run as root")(
+  "agent refuses to enrol and to run as root, or from a folder of somebody else",
+  async () => {
+    await using folder = await makeFolder();
+    const { state } = folder;
+    const token = `rkj_${"A".repeat(43)}.${"A".repeat(43)}`;
+    const enrol = ["enroll", "--url", plane.publicUrl, "--token", token, "--state", state];
+    for (const args of [enrol, ["run", "--state", state]]) {
+      const { code, complaint } = await plainAgent(state, ...args);
+      assert.equal(code, 1);
+      assert.match(complaint, /^Cannot (enrol|run) as root: .*--allow-root does it all the same/);
+    }
+    await Deno.chown(state, 65_534, 65_534);
+    const { code, complaint } = await agent(state, "run", "--state", state);
+    assert.equal(code, 1);
+    assert.match(complaint, /belongs to user 65534, and this is user 0\. .*chown -R 0/);
+  },
+);

@@ -183,6 +183,8 @@ export class Installation {
         ...args,
         "--state",
         stateFolder,
+        // Tests and the demo may run as root; their agents have nothing of it but the user.
+        "--allow-root",
       ],
       onLine: (line) => this.#logs.push(line),
     });
