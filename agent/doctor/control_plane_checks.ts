@@ -90,7 +90,7 @@ export async function checkTrust(
 /**
  * Whether the control plane knows this agent. Asked by a request that cannot be fulfilled, signed as always: the answer
  * says either who is not welcome, or that the body is wrong. So no session is opened, which would end the one of the
- * agent that runs.
+ * agent that runs, or be taken for a copy of it. That an agent is locked, only its own log tells.
  */
 export async function checkSession(
   { base, route, outcome }: Way,
@@ -132,7 +132,7 @@ function judge(error: unknown): Finding {
   const check = "session";
   if (error instanceof ProblemError) {
     return error.type === "validation"
-      ? ok(check, "the control plane knows this agent and would open its session")
+      ? ok(check, "the control plane knows this agent, and it is neither revoked nor pending")
       : failed(check, error.message, PROBLEMS[error.type][2]);
   }
   const remedy = error instanceof UnexpectedReplyError

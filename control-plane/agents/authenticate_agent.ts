@@ -87,21 +87,26 @@ function callerOf(
   token: AccessToken | undefined,
 ): AgentCaller {
   if (!holder) throw new ProblemError("agent-revoked", "No agent has this key.");
-  // Who opens a session is judged where that is done: what is found out there has to be written down.
+  refuseUnwanted(holder);
+  // Copies of an agent are judged where a session is opened: what is found out there has to be written down.
   if (token) refuseWithoutSession(holder);
   const { id: agentId, name } = holder.agent;
   const identity = { kind: "agent", agentId, name, thumbprint, jti } as const;
   return token ? { ...identity, bootId: token.bootId } : identity;
 }
 
-/** A key or a boot that was replaced opens its session again: there it gets its answer. */
-function refuseWithoutSession({ agent: { status }, keyState, bootReplaced }: KeyHolder): void {
+/** Before the body is looked at: `doctor` learns by a bad one whether its agent is wanted, and opens no session. */
+function refuseUnwanted({ agent: { status }, keyState }: KeyHolder): void {
   if (status === "revoked") throw new ProblemError("agent-revoked", "This agent was revoked.");
   if (keyState === "dead") throw new ProblemError("agent-revoked", "This key was replaced.");
-  if (status === "locked") throw new ProblemError("agent-locked", "This agent is locked.");
   if (status === "pending") {
     throw new ProblemError("agent-pending", "This agent waits until its fingerprint is approved.");
   }
+}
+
+/** A key or a boot that was replaced opens its session again: there it gets its answer. */
+function refuseWithoutSession({ agent: { status }, keyState, bootReplaced }: KeyHolder): void {
+  if (status === "locked") throw new ProblemError("agent-locked", "This agent is locked.");
   if (keyState === "retired" || bootReplaced) {
     throw new ProblemError("session-required", "Another key or boot of this agent took over.");
   }
