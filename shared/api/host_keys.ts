@@ -131,7 +131,7 @@ export const importKnownHosts = endpoint({
       .regex(/^[^\0]*$/, "must be the text of a known_hosts file, without NUL")
       .refine((text) => text.split("\n").every((line) => line.length <= 20_000), {
         message: "must be lines of at most 20,000 characters",
-      }),
+      }).meta({ example: "core-1.example.net ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI…" }),
   }),
   reply: z.object({ items: z.array(KnownHostReport) }),
   maxBodyBytes: 2 * 1_048_576,
