@@ -143,8 +143,8 @@ export class StateFolder {
     return this.#read("next_keys.json", PendingKeys);
   }
 
-  writeNextKeys(keys: PendingKeys): Promise<void> {
-    return this.#write("next_keys.json", keys);
+  writeNextKeys({ signKey, sealKey }: PendingKeys): Promise<void> {
+    return this.#write("next_keys.json", { signKey, sealKey });
   }
 
   async removeNextKeys(): Promise<void> {
