@@ -157,17 +157,26 @@ Deno.test("a blob that is on its way when its agent is revoked is not taken", as
   const bytes = encoder.encode(frrConfiguration());
   const halfway = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
-  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    async pull(controller) {
-      controller.enqueue(bytes.slice(0, 10));
-      halfway.resolve();
-      await goOn.promise;
-      controller.enqueue(bytes.slice(10));
-      controller.close();
-    },
-  });
+  boot.wire.carrier = (sent, pass) => {
+    const chunks = [bytes.slice(0, 10), bytes.slice(10)];
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      async pull(controller) {
+        if (chunks.length === 1) {
+          halfway.resolve();
+          await goOn.promise;
+        }
+        const chunk = chunks.shift();
+        if (chunk) controller.enqueue(chunk);
+        else controller.close();
+      },
+    });
+    return pass(new Request(sent.url, { method: sent.method, headers: sent.headers, body }));
+  };
   const params = { leaseId: lease.jti, sha256: await sha256(bytes) };
-  const sent = assert.rejects(boot.call(putBlob, { params, body }), refusedAs("agent-revoked"));
+  const sent = assert.rejects(
+    boot.call(putBlob, { params, body: bytes }),
+    refusedAs("agent-revoked"),
+  );
   await halfway.promise;
   await revoke(agentId);
   goOn.resolve();
