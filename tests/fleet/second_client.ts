@@ -4,7 +4,8 @@
  * the protocol is what the document says and not what our agent happens to do.
  */
 import { generateKeyPair, generateProof } from "dpop";
-import { digest, type Json, open, sign, thumbprint, verify } from "./second_envelopes.ts";
+import * as zlib from "node:zlib";
+import { digest, type Json, open, seal, sign, thumbprint, verify } from "./second_envelopes.ts";
 
 /** Where the control plane is: by the name that proofs are made for, and by the address that is connected to. */
 export interface Reach {
@@ -49,12 +50,15 @@ export class RefusedError extends Error {
   }
 }
 
+/** The types of ssh2 bring an older description of Node along, which knows no zstd. */
+const { zstdCompressSync } = zlib as unknown as { zstdCompressSync(text: Uint8Array): Uint8Array };
+
 const VERSIONS = { agentVersion: "second", protocolVersion: 1 };
 
 /** One boot of an agent of its own. */
 export class SecondClient {
-  readonly signing: CryptoKeyPair;
-  readonly #sealing: CryptoKeyPair;
+  signing: CryptoKeyPair;
+  #sealing: CryptoKeyPair;
   readonly #reach: Reach;
   readonly #drivers: Json;
   readonly bootId: string = crypto.randomUUID();
@@ -217,6 +221,49 @@ export class SecondClient {
     return await this.call(`POST leases/${claims.jti}/result`, { body: { result } });
   }
 
+  /** As a result that waited on disk: sealed to the control plane under the key that the pinned one vouches for. */
+  async deliverSealed({ claims }: Lease, result: string): Promise<Json> {
+    const key = await this.#sealingKey();
+    const header = {
+      typ: "rookery-report+jwe",
+      cty: "rookery-result+zstd",
+      kid: key.kid,
+      lease: claims.jti,
+    };
+    const sealed = await seal(compress(result), key, header);
+    return await this.call(`POST leases/${claims.jti}/result`, { body: { sealed } });
+  }
+
+  async #sealingKey(): Promise<Json> {
+    const { statements } = await this.call("GET jwks", { token: null });
+    for (const statement of statements as string[]) {
+      const said = await verify(statement, "rookery-key+jwt", this.#pinned).catch(() => undefined);
+      const jwk = said?.use === "enc" && said.iss === this.identity.issuer ? said.jwk as Json : {};
+      if (jwk.x) return { ...jwk, kid: await thumbprint(jwk) };
+    }
+    throw new TypeError("No statement of the pinned key names a sealing key");
+  }
+
+  /** Agrees on new keys by the word of the old one and of the new one; the next session uses them. */
+  async rotateKeys(): Promise<void> {
+    const next = await generateKeyPair("Ed25519");
+    const sealing = await crypto.subtle.generateKey("X25519", false, ["deriveBits"]);
+    const statement = {
+      iss: this.identity.agentId,
+      aud: this.identity.issuer,
+      oldThumbprint: await thumbprint(await publicJwk(this.signing)),
+      signJwk: await publicJwk(next),
+      sealJwk: await publicJwk(sealing as CryptoKeyPair),
+    };
+    const by = (keys: CryptoKeyPair) =>
+      sign("rookery-key-rotation+jwt", statement, keys.privateKey);
+    const body = { byOld: await by(this.signing), byNew: await by(next) };
+    const { thumbprint: agreed } = await this.call("POST keys/rotate", { body });
+    if (agreed !== await thumbprint(statement.signJwk)) throw new TypeError("thumbprint");
+    this.signing = next;
+    this.#sealing = sealing as CryptoKeyPair;
+  }
+
   async release({ claims }: Lease): Promise<void> {
     await this.call(`POST leases/${claims.jti}/release`);
   }
@@ -224,6 +271,10 @@ export class SecondClient {
   async drain(): Promise<void> {
     await this.call("POST drain", { body: { bootId: this.bootId } });
   }
+}
+
+function compress(text: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(zstdCompressSync(new TextEncoder().encode(text)));
 }
 
 function typeOf(body: Json | Uint8Array): string {

@@ -37,10 +37,12 @@ function listen() {
 async function setScene({ devices = 1 } = {}) {
   const server = listen();
   const siteId = await makeSite(plane);
-  const credentialId = await passwordCredential(plane, "netops", "correct horse");
-  const deviceIds = await Promise.all(
-    Array.from({ length: devices }, () => addDevice(plane, siteId, { credentialId })),
-  );
+  // One each: a credential that never succeeded is used by one lease at a time.
+  const addOne = async () => {
+    const credentialId = await passwordCredential(plane, "netops", "correct horse");
+    return await addDevice(plane, siteId, { credentialId });
+  };
+  const deviceIds = await Promise.all(Array.from({ length: devices }, addOne));
   const newClient = async () => {
     const client = await SecondClient.create(server.reach, await driverDigests());
     await client.enroll((await makeJoinToken(plane, [siteId])).joinToken);
@@ -104,6 +106,26 @@ Deno.test("SecondClient enrols, claims, opens, reports and leaves by what the RE
     query: {},
   });
   assert.equal(items.length, 1);
+});
+
+Deno.test("SecondClient changes its keys, is leased under the new ones, and reports what it had sealed", async () => {
+  await using scene = await setScene();
+  const { client, jobIds } = scene;
+  const old = client.signing;
+  await client.rotateKeys();
+  await client.openSession();
+  const body = { bootId: client.bootId, leaseIds: [] };
+  const byOld = await client.once("POST heartbeat", { body, wrong: { keys: old } });
+  assert.equal(byOld.status, 401, "the token belongs to the new key");
+  const [lease] = await client.claim();
+  assert.ok(lease, "its credential opened by the new sealing key");
+  await client.heartbeat([lease]);
+  const failure = { code: "auth_rejected", detail: "The device refused the password." };
+  const result = await client.signReport(lease, { status: "failed", failure });
+  const answer = { answer: "accepted", duplicate: false };
+  assert.deepEqual(await client.deliverSealed(lease, result), answer);
+  assert.deepEqual(await client.deliver(lease, result), { ...answer, duplicate: true });
+  assert.deepEqual(await Promise.all(jobIds.map(stateOf)), ["failed"]);
 });
 
 Deno.test("SecondClient is asked for a nonce first, and again for one that is too old", async () => {

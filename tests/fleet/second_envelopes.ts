@@ -77,7 +77,11 @@ export async function open(jwe: string, cty: string, privateKey: CryptoKey): Pro
 }
 
 /** The one round of the Concat KDF that 256 bits need. */
-async function agreeKey(epk: Json, privateKey: CryptoKey): Promise<CryptoKey> {
+async function agreeKey(
+  epk: Json,
+  privateKey: CryptoKey,
+  usage: "encrypt" | "decrypt" = "decrypt",
+): Promise<CryptoKey> {
   const theirs = await crypto.subtle.importKey("jwk", epk, "X25519", false, []);
   const agreed = await crypto.subtle.deriveBits(
     { name: "X25519", public: theirs },
@@ -89,11 +93,30 @@ async function agreeKey(epk: Json, privateKey: CryptoKey): Promise<CryptoKey> {
   const info = [number(name.length), name, empty, empty, number(256)];
   const round = [number(1), new Uint8Array(agreed), ...info].flatMap((part) => [...part]);
   const bytes = await sha256(new Uint8Array(round));
-  return await crypto.subtle.importKey("raw", bytes, "AES-GCM", false, ["decrypt"]);
+  return await crypto.subtle.importKey("raw", bytes, "AES-GCM", false, [usage]);
 }
 
 function number(value: number): Uint8Array {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, value);
   return bytes;
+}
+
+/** Seals bytes as a compact JWE, the way `open` opens it; `header` is added to the protected one. */
+export async function seal(
+  plaintext: Uint8Array<ArrayBuffer>,
+  jwk: Json,
+  header: Json,
+): Promise<string> {
+  const { kty, crv, x } = jwk;
+  const pair = await crypto.subtle.generateKey("X25519", true, ["deriveBits"]) as CryptoKeyPair;
+  const own = await crypto.subtle.exportKey("jwk", pair.publicKey);
+  const epk = { kty: own.kty, crv: own.crv, x: own.x };
+  const protectedPart = { alg: "ECDH-ES", enc: "A256GCM", epk, ...header };
+  const head = b64u(encoder.encode(JSON.stringify(protectedPart)));
+  const key = await agreeKey({ kty, crv, x }, pair.privateKey, "encrypt");
+  const iv = crypto.getRandomValues(new Uint8Array(12));
+  const algorithm = { name: "AES-GCM", iv, additionalData: encoder.encode(head) };
+  const sealed = new Uint8Array(await crypto.subtle.encrypt(algorithm, key, plaintext));
+  return [head, "", b64u(iv), b64u(sealed.subarray(0, -16)), b64u(sealed.subarray(-16))].join(".");
 }
