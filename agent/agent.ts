@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { drainAgent } from "@rookery/shared/api/agent_protocol.ts";
+import { drainAgent, fetchDriver } from "@rookery/shared/api/agent_protocol.ts";
 import type { BootId, ClaimId } from "@rookery/shared/ids.ts";
 import type { ProblemError } from "@rookery/shared/problem.ts";
 import { AgentKeys } from "./agent_keys.ts";
@@ -10,8 +10,10 @@ import {
   isDismissal,
   patienceMs,
   type Send,
+  type SessionState,
 } from "./control_plane.ts";
 import { Fence } from "./fence.ts";
+import { FetchedDrivers } from "./fetched_drivers.ts";
 import { makeSend } from "./http.ts";
 import { guardFence, HeartbeatKick, type HeartbeatOptions, runHeartbeat } from "./heartbeat.ts";
 import { runLeaseLoop } from "./lease_loop.ts";
@@ -35,6 +37,7 @@ import { SessionThreads } from "./workers/session_threads.ts";
 
 const FIRST_SESSION_RETRY_MS = 2_000;
 const DRAIN_REQUEST_MS = 5_000;
+const FETCH_DRIVER_MS = 30_000;
 
 export interface AgentOptions {
   readonly state: StateFolder;
@@ -83,6 +86,7 @@ interface Boot {
   readonly bootId: BootId;
   readonly controlPlane: ControlPlane;
   readonly trust: TrustRoot;
+  readonly drivers: FetchedDrivers;
   readonly fence: Fence;
   readonly sessions: SessionThreads;
   /** Aborted when this process should end, for whatever keeps it alive to start it again. */
@@ -99,11 +103,11 @@ interface Boot {
 }
 
 async function endBoot(boot: Boot): Promise<void> {
-  const { controlPlane, trust, rotation, ending, sessions } = boot;
+  const { controlPlane, trust, rotation, ending, sessions, drivers } = boot;
   ending.abort();
   sessions.close();
   controlPlane.close();
-  await Promise.all([trust.close(), rotation.idle()]);
+  await Promise.all([trust.close(), rotation.idle(), drivers.idle()]);
 }
 
 async function makeBoot(options: AgentOptions): Promise<Boot> {
@@ -119,17 +123,20 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
     back.kick();
   });
   const trust = await TrustRoot.open({ identity, state, send, clock, log });
+  const drivers = await openDrivers(options, { trust, clock });
   const controlPlane: ControlPlane = new ControlPlane({
     base: identity.controlPlaneUrl,
     key: keys.proofKey,
     send,
     boot: { bootId, sequence: await state.nextSequence(), capacity: sessionLimit(settings) },
     clock,
+    drivers: () => drivers.digests(),
     onSession(session) {
       fence.renew(session.openedAtMs, session.ttlSeconds);
       // Beside the work: who still trusts the key that signs needs nothing of it now.
       void trust.note(session.keyGeneration);
       if (session.rotateKeys) rotation.ask();
+      void takeUpDrivers({ drivers, controlPlane, ending, options }, session.drivers);
     },
   });
   const rotation: KeyRotation = new KeyRotation({
@@ -137,8 +144,39 @@ async function makeBoot(options: AgentOptions): Promise<Boot> {
     signal: ending.signal,
   });
   const spool = await openSpool(options, trust);
-  const own = { bootId, controlPlane, trust, fence, clock, keys, rotation };
+  const own = { bootId, controlPlane, trust, drivers, fence, clock, keys, rotation };
   return { ...own, ...openThreads(options), options, ending, spool, back };
+}
+
+function openDrivers(
+  { state, identity: { issuer }, settings: { policy }, log }: AgentOptions,
+  known: { trust: TrustRoot; clock: Clock },
+): Promise<FetchedDrivers> {
+  const isAllowed = policy.fetchedDrivers ?? false;
+  return FetchedDrivers.open({ ...known, state, issuer, isAllowed, log });
+}
+
+/** Fetches what this agent lacks and may have, and says so by a new session: claims grant only what was reported. */
+async function takeUpDrivers(
+  { drivers, controlPlane, ending, options }: Pick<
+    Boot,
+    "drivers" | "controlPlane" | "ending" | "options"
+  >,
+  wanted: SessionState["drivers"],
+): Promise<void> {
+  if (wanted.length === 0) return;
+  const signal = () => AbortSignal.any([ending.signal, AbortSignal.timeout(FETCH_DRIVER_MS)]);
+  const changed = await drivers.want(wanted, async (sha256) => {
+    const reply = await controlPlane.call(fetchDriver, { params: { sha256 } }, {
+      signal: signal(),
+    });
+    return reply.driver;
+  });
+  if (!changed || ending.signal.aborted) return;
+  await controlPlane.renew({ signal: signal() }).catch((error) => {
+    // Whatever is called next opens the session.
+    options.log("warn", "session_not_renewed", { reason: errorText(error) });
+  });
 }
 
 function openThreads({ settings, log }: AgentOptions) {
@@ -291,7 +329,7 @@ function leaseWork(boot: Boot, stopSignal: AbortSignal): LeaseWork {
 }
 
 function expectationOf(boot: Boot): (claimId: ClaimId) => Promise<LeaseExpectation> {
-  const { options: { identity }, controlPlane, trust } = boot;
+  const { options: { identity }, controlPlane, trust, drivers } = boot;
   const epochs = new SeenEpochs();
   return async (claimId) => {
     const session = await controlPlane.session({ signal: AbortSignal.timeout(10_000) });
@@ -306,6 +344,7 @@ function expectationOf(boot: Boot): (claimId: ClaimId) => Promise<LeaseExpectati
       findSigningKey: (kid) => trust.signingKey(kid),
       sealKeys: boot.keys.sealKeys,
       epochs,
+      findDriver: (wanted) => drivers.find(wanted),
     };
   };
 }

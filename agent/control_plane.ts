@@ -1,7 +1,8 @@
 import { call, type CallOptions } from "@rookery/shared/client.ts";
 import { openAgentSession, PROTOCOL_VERSION } from "@rookery/shared/api/agent_protocol.ts";
 import { driverDigests } from "@rookery/shared/drivers/mod.ts";
-import type { BootId, SiteId } from "@rookery/shared/ids.ts";
+import type { WantedDriver } from "@rookery/shared/drivers/signed_driver.ts";
+import type { BootId, Sha256, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
 import type { Clock } from "./clock.ts";
@@ -32,15 +33,17 @@ export interface SessionState {
   readonly keyGeneration: number;
   /** New keys are wanted. */
   readonly rotateKeys: boolean;
+  /** Drivers that are wanted here, and not reported. */
+  readonly drivers: readonly WantedDriver[];
   readonly openedAtMs: number;
 }
 
 /** The version, protocol and driver digests of this agent, as it reports them. */
-export async function ownVersions() {
+export async function ownVersions(digests = driverDigests) {
   return {
     agentVersion: AGENT_VERSION,
     protocolVersion: PROTOCOL_VERSION,
-    drivers: await driverDigests(),
+    drivers: await digests(),
   };
 }
 
@@ -119,6 +122,7 @@ export class ControlPlane {
   readonly #boot: AgentBoot;
   readonly #clock: Clock;
   readonly #onSession: (session: SessionState) => void;
+  readonly #drivers: () => Promise<Readonly<Record<string, Sha256>>>;
   #session: ProvenSession | undefined;
   #opening: Promise<ProvenSession> | undefined;
   readonly #closing = new AbortController();
@@ -131,6 +135,8 @@ export class ControlPlane {
     clock: Clock;
     /** Told of every session that was opened or renewed. */
     onSession?: (session: SessionState) => void;
+    /** The digests to report. Default: those of the drivers that ship. */
+    drivers?: () => Promise<Readonly<Record<string, Sha256>>>;
   }) {
     this.#base = options.base;
     this.#send = options.send;
@@ -138,6 +144,7 @@ export class ControlPlane {
     this.#boot = options.boot;
     this.#clock = options.clock;
     this.#onSession = options.onSession ?? (() => {});
+    this.#drivers = options.drivers ?? driverDigests;
   }
 
   /** Calls an endpoint under the agent's session; throws ProblemError for a refusal. */
@@ -163,6 +170,13 @@ export class ControlPlane {
     while (this.#opening) await this.#opening.catch(() => {});
     this.#sender = new ProvenSender(key, this.#send);
     this.#session = undefined;
+  }
+
+  /** Opens the session again now: what it reports has changed. */
+  async renew(options: { signal: AbortSignal }): Promise<void> {
+    while (this.#opening) await this.#opening.catch(() => {});
+    this.#session = undefined;
+    await this.#sessionInForce(options);
   }
 
   /**
@@ -198,7 +212,7 @@ export class ControlPlane {
       (request) => sender.send(request),
       this.#base,
       openAgentSession,
-      { body: { bootId, sequence, capacity, ...await ownVersions() } },
+      { body: { bootId, sequence, capacity, ...await ownVersions(this.#drivers) } },
       { signal },
     );
     this.#session = {

@@ -6,7 +6,7 @@ import { sayObject } from "./say_settings.ts";
 
 const Network = z.union([z.cidrv4(), z.cidrv6()], { error: ({ input }) => sayNetwork(input) });
 const PORT = "must be a whole number from 1 to 65535";
-const NAMES = ["networks", "ports", "kinds", "sessions"];
+const NAMES = ["networks", "ports", "kinds", "sessions", "fetchedDrivers"];
 const KINDS = `must be a list of kinds of jobs: ${JobKind.options.join(", ")}`;
 const SESSIONS = "must be a whole number from 1 to 256";
 
@@ -22,6 +22,12 @@ export const LocalPolicy = z.strictObject({
   kinds: z.array(z.enum(JobKind.options, KINDS), KINDS).optional(),
   /** Device sessions at the same time. */
   sessions: z.int(SESSIONS).min(1, SESSIONS).max(256, SESSIONS).optional(),
+  /**
+   * Whether drivers that the control plane signs are used beside those that this agent brought. Absent means no: which lines
+   * go to devices is decided by who installed the agent, until its owner says otherwise. Even then only commands that read
+   * are sent, see `whyNotReadOnly`.
+   */
+  fetchedDrivers: z.boolean("must be true or false").optional(),
 }, { error: (issue) => sayObject(issue, NAMES) });
 export type LocalPolicy = z.infer<typeof LocalPolicy>;
 

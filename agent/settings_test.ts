@@ -60,7 +60,7 @@ const WRONG: readonly (readonly [text: string, sentence: string])[] = [
   ],
   [
     '{"policy": {"hosts": []}}',
-    'policy does not know "hosts": there are networks, ports, kinds and sessions.',
+    'policy does not know "hosts": there are networks, ports, kinds, sessions and fetchedDrivers.',
   ],
   [
     '{"proxy": {"url": "proxy.example.com:3128"}}',

@@ -1,7 +1,8 @@
 import { compactDecrypt, compactVerify, decodeProtectedHeader, importJWK, type JWK } from "jose";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
-import { commandsSha256, driverSha256, findDriver } from "@rookery/shared/drivers/mod.ts";
 import type { Driver } from "@rookery/shared/drivers/driver.ts";
+import { commandsSha256, SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
+import type { WantedDriver } from "@rookery/shared/drivers/signed_driver.ts";
 import type { AgentId, BootId, ClaimId, SiteId } from "@rookery/shared/ids.ts";
 import { BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
@@ -34,6 +35,8 @@ export interface LeaseExpectation {
   readonly sealKeys: readonly CryptoKey[];
   /** What this boot has accepted before: a lease that is sent again is refused. */
   readonly epochs: SeenEpochs;
+  /** The driver of that platform and digest. Default: among those that ship. */
+  readonly findDriver?: (wanted: WantedDriver) => Promise<Driver | undefined>;
 }
 
 /** A lease that passed: what to do, with what, and as whom. */
@@ -75,7 +78,7 @@ export async function verifyLease(
   const claims = await verifySignature(granted.lease, expected);
   compareAddressee(claims, expected);
   compareBounds(claims);
-  const driver = await compareDriver(claims);
+  const driver = await compareDriver(claims, expected.findDriver);
   if (await sha256(granted.credential) !== claims.credentialSha256) {
     throw mismatch(claims, "credentialSha256");
   }
@@ -137,9 +140,13 @@ function compareBounds(claims: LeaseClaims): void {
   if (wrong) throw mismatch(claims, wrong);
 }
 
-async function compareDriver(claims: LeaseClaims): Promise<Driver> {
-  const driver = findDriver(claims.device.platform);
-  if (!driver || await driverSha256(driver) !== claims.device.driverSha256) {
+async function compareDriver(
+  claims: LeaseClaims,
+  findDriver: LeaseExpectation["findDriver"] = ({ sha256 }) => SHIPPED_DRIVERS.findByDigest(sha256),
+): Promise<Driver> {
+  const { platform, driverSha256: sha256 } = claims.device;
+  const driver = await findDriver({ platform, sha256 });
+  if (driver?.platform !== platform) {
     throw new LeaseRefusedError(
       `Cannot run the lease: this agent has no driver of ${claims.device.platform} with that digest`,
       { code: "platform_unsupported", claims },

@@ -1,3 +1,5 @@
+import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
+import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import type { AgentServices } from "./agents/services.ts";
 import { createProofNonces } from "./agents/proof_nonces.ts";
 import { SessionCount } from "./agents/session_count.ts";
@@ -27,11 +29,13 @@ export interface ServiceOptions {
   readonly keyRing: KeyRing;
   readonly config: Pick<Config, "publicUrl" | "trustedProxies">;
   readonly log: Log;
+  /** Default: those that ship. */
+  readonly drivers?: DriverSet;
 }
 
 /** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
 export async function startServices(
-  { database: { db, waitMs }, keyRing, config, log }: ServiceOptions,
+  { database: { db, waitMs }, keyRing, config, log, drivers = SHIPPED_DRIVERS }: ServiceOptions,
 ): Promise<Services & AsyncDisposable> {
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
@@ -45,6 +49,7 @@ export async function startServices(
     keyRing,
     passwords,
     texts,
+    drivers,
     wakeups,
     log,
     ...config,

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Kysely, Transaction } from "kysely";
 import type { SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
@@ -39,6 +40,8 @@ export interface OpenedSession {
   readonly ttlSeconds: number;
   /** The agent is to make new keys. */
   readonly rotateKeys: boolean;
+  /** Other drivers than it reported the last time. */
+  readonly driversChanged: boolean;
 }
 
 /**
@@ -104,7 +107,9 @@ async function admit(
     version: boot.agentVersion,
     drivers: boot.drivers,
   });
-  return { siteIds, ttlSeconds, rotateKeys: await wantsNewKeys(tx, boot.agentId) };
+  const driversChanged = !isDeepStrictEqual(agent.drivers, boot.drivers);
+  const rotateKeys = await wantsNewKeys(tx, boot.agentId);
+  return { siteIds, ttlSeconds, rotateKeys, driversChanged };
 }
 
 async function useNewKey(tx: Transaction<Database>, boot: Boot, agent: KeyHolder["agent"]) {

@@ -1,6 +1,7 @@
 import {
   drainAgent,
   enrollAgent,
+  fetchDriver,
   openAgentSession,
   readSigningKeys,
   rotateAgentKeys,
@@ -24,6 +25,7 @@ import { agreeOnKeys } from "./agree_on_keys.ts";
 import { heartbeatSeconds, openSession } from "./open_session.ts";
 import { minTtlSeconds } from "./pulse.ts";
 import type { AgentServices } from "./services.ts";
+import { neededDrivers, signDriver } from "./signed_drivers.ts";
 import { findAgent, setCapacity, siteIdsOf } from "./store.ts";
 
 const DUPLICATES = {
@@ -63,7 +65,9 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
     const agents = await services.sessionCount.get();
     const fleet = { minTtlSeconds: minTtlSeconds(agents) };
     const boot = { ...body, ...fleet, agentId, thumbprint, jti, address, requestId };
-    const session = await openSession(services, boot);
+    const { driversChanged, ...session } = await openSession(services, boot);
+    // A claim that is held open learns of them.
+    if (driversChanged) { for (const siteId of session.siteIds) services.wakeups.notify(siteId); }
     const { bootId } = body;
     const token = { agentId, bootId, thumbprint };
     return {
@@ -73,7 +77,17 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
       heartbeatSeconds: heartbeatSeconds(session.ttlSeconds, agents),
       incarnation: services.incarnation,
       keyGeneration: keyRing.generation,
+      drivers: await neededDrivers(services, {
+        siteIds: session.siteIds,
+        reported: body.drivers,
+      }),
     };
+  });
+
+  route(app, fetchDriver, async ({ params: { sha256 } }) => {
+    const driver = await signDriver(services, sha256);
+    if (driver !== undefined) return { driver };
+    throw new ProblemError("not-found", "This control plane has no driver with that digest.");
   });
 
   route(

@@ -1,3 +1,4 @@
+import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
 import type { Texts } from "../backups/texts.ts";
 import type { ClaimFloors } from "../jobs/claim_floor.ts";
 import type { Log } from "../http/log.ts";
@@ -14,5 +15,7 @@ export interface AgentServices extends AgentAuthentication {
   readonly floors: ClaimFloors;
   readonly sessionCount: SessionCount;
   readonly texts: Texts;
+  /** The drivers in force; agents that have others are offered these. */
+  readonly drivers: DriverSet;
   readonly log: Log;
 }

@@ -1,4 +1,5 @@
 import { type Kysely, sql } from "kysely";
+import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
 import type { AgentId, BootId, ClaimId, CredentialId } from "@rookery/shared/ids.ts";
 import type { SealedCredential } from "@rookery/shared/jobs/lease.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
@@ -24,6 +25,7 @@ export interface GrantsFor {
   readonly issuer: string;
   readonly incarnation: number;
   readonly keyRing: KeyRing;
+  readonly drivers: DriverSet;
   readonly log: Log;
 }
 

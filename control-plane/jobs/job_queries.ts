@@ -1,6 +1,7 @@
 import { type Kysely, sql } from "kysely";
 import type { Hold, JobState, JobUrgency } from "@rookery/shared/api/jobs.ts";
-import { driverDigests } from "@rookery/shared/drivers/mod.ts";
+import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
+import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import type { AgentId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
@@ -37,6 +38,8 @@ export interface JobSelection {
   readonly siteId?: SiteId | undefined;
   readonly deviceId?: DeviceId | undefined;
   readonly state?: JobState | undefined;
+  /** What agents must have to be granted a job. Default: the drivers that ship. */
+  readonly drivers?: DriverSet;
 }
 
 /** Jobs, newest first. A job's state is where it is: ready, leases or done. */
@@ -45,7 +48,7 @@ export async function selectJobs(
   selection: JobSelection,
 ): Promise<JobRow[]> {
   const { before, jobId, siteId, deviceId, state } = selection;
-  const hold = holdOf(await driverDigests());
+  const hold = holdOf(await (selection.drivers ?? SHIPPED_DRIVERS).digests());
   const { rows } = await sql<JobRow>`
     select j.id, j.site_id, j.device_id, j.kind, j.payload, j.priority, j.urgency, j.created_at,
       coalesce(r.due_at, j.due_at) as due_at, d.ended_at,
@@ -97,7 +100,7 @@ function holdOf(digests: Readonly<Record<string, string>>) {
       join devices v on v.id = j.device_id
       where x.site_id = j.site_id and e.expires_at > now()
         and a.drivers ->> v.platform = ${ours} ->> v.platform)
-      then 'platform_unsupported'
+      then 'driver_missing'
     when not exists (select 1 from agent_sites x join agent_sessions e on e.agent_id = x.agent_id
       where x.site_id = j.site_id and e.expires_at > now() and e.capacity >
         (select count(*) from leases b where b.agent_id = e.agent_id)) then 'agent_capacity'

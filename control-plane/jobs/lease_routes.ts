@@ -48,7 +48,7 @@ export function mountLeases(app: App, services: AgentServices): void {
       drivers: agent.drivers,
     };
     const leases = await overSession(() => waitForLeases(services, order, signal));
-    const to = { ...services, ...order, sealJwk: agent.sealJwk };
+    const to = { ...order, ...services, sealJwk: agent.sealJwk };
     const grants = await buildGrants(db, leases, to);
     return { leases: await settleUnrunnable(services, caller.agentId, grants) };
   });

@@ -6,6 +6,7 @@ import {
   listJobs,
   requeueJob,
 } from "@rookery/shared/api/jobs.ts";
+import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
 import { JobId } from "@rookery/shared/ids.ts";
 import { failureSentence } from "@rookery/shared/jobs/failure.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
@@ -25,7 +26,11 @@ import type { Wakeups } from "./wakeups.ts";
 /** Jobs, as people order, watch and cancel them. */
 export function mountJobs(
   app: App,
-  { db, wakeups }: { readonly db: Kysely<Database>; readonly wakeups: Wakeups },
+  { db, wakeups, drivers }: {
+    readonly db: Kysely<Database>;
+    readonly wakeups: Wakeups;
+    readonly drivers: DriverSet;
+  },
 ): void {
   route(app, createJobs, async ({ body: order }, context) => {
     const requestedBy = context.caller.userId;
@@ -41,12 +46,12 @@ export function mountJobs(
 
   route(app, listJobs, async ({ query: { limit, cursor, ...filter } }, { scope }) => {
     const before = readCursor(cursor, JobId);
-    const rows = await selectJobs(db, { ...filter, scope, before, limit: limit + 1 });
+    const rows = await selectJobs(db, { ...filter, drivers, scope, before, limit: limit + 1 });
     return pageOf(rows, limit, { item: jobOf, position: (row) => row.id });
   });
 
   route(app, getJob, async ({ params: { jobId } }, { scope }) => {
-    const job = await readJob(db, scope, jobId);
+    const job = await readJob({ db, drivers }, scope, jobId);
     const attempts = await selectAttempts(db, { siteId: job.siteId, jobId });
     const history = attempts.map((attempt) => ({
       ...attempt,
@@ -57,10 +62,10 @@ export function mountJobs(
   });
 
   route(app, cancelJobEndpoint, async ({ params: { jobId } }, context) => {
-    const { siteId } = await readJob(db, context.scope, jobId);
+    const { siteId } = await readJob({ db, drivers }, context.scope, jobId);
     const result = await cancelJob(db, { siteId, jobId });
     if (result === "ended" || result === "unknown") {
-      const { state } = await readJob(db, context.scope, jobId);
+      const { state } = await readJob({ db, drivers }, context.scope, jobId);
       throw new ProblemError("conflict", `The job has ended already: ${state}.`);
     }
     const target = { kind: "job", id: jobId };
@@ -72,7 +77,7 @@ export function mountJobs(
   });
 
   route(app, requeueJob, async ({ params: { jobId } }, context) => {
-    const job = await readJob(db, context.scope, jobId);
+    const job = await readJob({ db, drivers }, context.scope, jobId);
     if (job.endedAt === null) throw new ProblemError("conflict", "The job has not ended yet.");
     const { siteId, deviceId, kind, payload, priority } = job;
     const again = await inTransaction(db, async (tx) => {
@@ -93,8 +98,12 @@ export function mountJobs(
   });
 }
 
-async function readJob(db: Kysely<Database>, scope: Scope, jobId: JobId): Promise<JobRow> {
-  const [row] = await selectJobs(db, { scope, jobId, limit: 1 });
+async function readJob(
+  { db, drivers }: { readonly db: Kysely<Database>; readonly drivers: DriverSet },
+  scope: Scope,
+  jobId: JobId,
+): Promise<JobRow> {
+  const [row] = await selectJobs(db, { drivers, scope, jobId, limit: 1 });
   if (!row) throw new ProblemError("not-found", "There is no such job.");
   return row;
 }

@@ -1,6 +1,7 @@
 import { SignJWT } from "jose";
 import type { AgentId, BootId, ClaimId } from "@rookery/shared/ids.ts";
-import { commandsSha256, driverSha256, findDriver } from "@rookery/shared/drivers/mod.ts";
+import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
+import { commandsSha256, driverSha256 } from "@rookery/shared/drivers/mod.ts";
 import { BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
 import { LEASE_TYPE, LeaseClaims, NORMALISER_VERSION } from "@rookery/shared/jobs/lease.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
@@ -14,6 +15,7 @@ export interface LeaseContext {
   readonly bootId: BootId;
   readonly claimId: ClaimId;
   readonly keyRing: KeyRing;
+  readonly drivers: DriverSet;
 }
 
 /** Signs one lease (JWS, Ed25519). Throws a RangeError when the platform has no driver here. */
@@ -37,7 +39,7 @@ async function leaseClaims(
   details: LeaseDetails,
   { context, credentialSha256 }: { context: LeaseContext; credentialSha256: string },
 ): Promise<LeaseClaims> {
-  const driver = findDriver(details.platform);
+  const driver = context.drivers.find(details.platform);
   if (!driver) throw new RangeError(`Cannot lease a device of platform "${details.platform}"`);
   const { captures } = BackupConfigPayload.parse(details.payload);
   return LeaseClaims.parse(

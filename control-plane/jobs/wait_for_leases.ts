@@ -1,6 +1,6 @@
 import type { AgentId, BootId, ClaimId, SiteId } from "@rookery/shared/ids.ts";
-import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { AgentServices } from "../agents/services.ts";
+import { findAgent } from "../agents/store.ts";
 import { claimJobs, type GrantedLease } from "./claim.ts";
 
 /** Agents that came together, after a restart say, are to come back one by one. */
@@ -22,14 +22,15 @@ export interface WaitingClaim {
  * work and by nothing else: ten thousand agents that look by themselves would be the larger part of all that is asked.
  */
 export async function waitForLeases(
-  { db, floors, wakeups, overload }: Pick<
+  { db, floors, wakeups, overload, drivers }: Pick<
     AgentServices,
-    "db" | "floors" | "wakeups" | "overload"
+    "db" | "floors" | "wakeups" | "overload" | "drivers"
   >,
   claim: WaitingClaim,
   signal: AbortSignal,
 ): Promise<GrantedLease[]> {
-  const platforms = await runnablePlatforms(claim.drivers);
+  const ours = await drivers.digests();
+  let platforms = runnablePlatforms(ours, claim.drivers);
   const until = performance.now() +
     claim.waitSeconds * 1_000 * (HOLD_SHARE.least + HOLD_SHARE.more * Math.random());
   // Nobody hears what an abandoned claim is granted.
@@ -39,14 +40,18 @@ export async function waitForLeases(
     const left = until - performance.now();
     if (leases.length > 0 || left <= 0 || wakeups.closed) return leases;
     await overload.rest("claims", wakeups.wait(claim.siteIds, { ms: left, signal }));
+    if (platforms.length === Object.keys(ours).length) continue;
+    // It may have fetched a driver meanwhile, which is why it was woken.
+    const agent = await findAgent(db, claim.agentId);
+    platforms = runnablePlatforms(ours, agent?.drivers ?? {});
   }
   return [];
 }
 
 /** An agent is granted only what it has the very driver of. */
-async function runnablePlatforms(drivers: unknown): Promise<string[]> {
+function runnablePlatforms(ours: Readonly<Record<string, string>>, drivers: unknown): string[] {
   const reported = drivers as Readonly<Record<string, string>>;
-  return Object.entries(await driverDigests())
+  return Object.entries(ours)
     .filter(([platform, digest]) => reported[platform] === digest)
     .map(([platform]) => platform);
 }

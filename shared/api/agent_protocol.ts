@@ -3,6 +3,7 @@
  * token and a DPoP proof (RFC 9449) by the agent's signing key with the newest server nonce.
  */
 import { z } from "zod";
+import { MAX_DRIVER_TOKEN, Platform, WantedDriver } from "../drivers/signed_driver.ts";
 import { endpoint } from "../endpoint.ts";
 import { AgentId, BootId, ClaimId, LeaseId, MAX_INTEGER, Sha256, SiteId } from "../ids.ts";
 import { BLOB_TYPES } from "./blob_upload.ts";
@@ -12,6 +13,8 @@ import { text } from "./page.ts";
 export const PROTOCOL_VERSION = 1;
 /** The largest configuration that can be uploaded, in bytes. */
 export const MAX_BLOB_BYTES = 100 * 1024 * 1024;
+/** A session names no more drivers at a time. */
+export const MAX_WANTED_DRIVERS = 16;
 /** How long the largest configuration may be on its way: sealing adds a third. */
 const MAX_UPLOAD_BYTES = 140 * 1024 * 1024;
 
@@ -51,7 +54,7 @@ const Versions = {
   agentVersion: text(40).min(1).meta({ example: "1.0.0" }),
   protocolVersion: z.int().min(1),
   /** Digest of every driver the agent has, by platform. */
-  drivers: z.record(z.string().regex(/^[a-z0-9_]{1,40}$/), Sha256),
+  drivers: z.record(Platform, Sha256),
 };
 
 export const enrollAgent = endpoint({
@@ -98,6 +101,20 @@ export const openAgentSession = endpoint({
     keyGeneration: z.int().min(0).default(0),
     /** The agent is to make new keys now, see `rotateAgentKeys`. */
     rotateKeys: z.boolean().default(false),
+    /** What devices of its sites need and it does not report: to be fetched, see `fetchDriver`, if it may. */
+    drivers: z.array(WantedDriver).max(MAX_WANTED_DRIVERS).default([]),
+  }),
+});
+
+export const fetchDriver = endpoint({
+  method: "GET",
+  path: "/agent/v1/drivers/:sha256",
+  access: "agent",
+  summary: "The data of a driver, signed; a digest that is not known is a 404",
+  params: z.strictObject({ sha256: Sha256 }),
+  reply: z.object({
+    /** Compact JWS, see `DriverClaims`. */
+    driver: z.string().max(MAX_DRIVER_TOKEN),
   }),
 });
 

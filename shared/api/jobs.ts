@@ -32,9 +32,11 @@ export const Hold = z.enum([
   "credential_ramp",
   /** The credential is quarantined, or is for this device: the job ends in a moment. */
   "credential_quarantined",
+  /** No agent of the site is live. */
   "no_agent",
   "agent_capacity",
-  "platform_unsupported",
+  /** No live agent of the site has the driver of the device's platform in the version of the control plane. */
+  "driver_missing",
 ]).meta({ id: "Hold" });
 export type Hold = z.infer<typeof Hold>;
 

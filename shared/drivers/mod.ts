@@ -2,6 +2,7 @@ import { digestOf } from "../canonical_json.ts";
 import type { Sha256 } from "../ids.ts";
 import { cisco_iosxe } from "./cisco_iosxe.ts";
 import type { Capture, Driver } from "./driver.ts";
+import { DriverSet } from "./driver_set.ts";
 import { frr } from "./frr.ts";
 import { juniper_junos } from "./juniper_junos.ts";
 import { linux } from "./linux.ts";
@@ -21,18 +22,12 @@ export function driverSha256(driver: Driver): Promise<Sha256> {
   return digestOf(driver);
 }
 
-let digests: Promise<Readonly<Record<string, Sha256>>> | undefined;
+/** The same with their digests: what either side has when it was given nothing else. */
+export const SHIPPED_DRIVERS = new DriverSet(DRIVERS.values());
 
-/** The digest of every driver that ships, by platform; worked out once, since they never change while we run. */
+/** The digest of every driver that ships, by platform. */
 export function driverDigests(): Promise<Readonly<Record<string, Sha256>>> {
-  return digests ??= digestAll();
-}
-
-async function digestAll(): Promise<Readonly<Record<string, Sha256>>> {
-  const entries = [...DRIVERS.values()].map(async (driver) =>
-    [driver.platform, await driverSha256(driver)] as const
-  );
-  return Object.fromEntries(await Promise.all(entries));
+  return SHIPPED_DRIVERS.digests();
 }
 
 /** The captures of these names in the driver's order; no names mean all. An unknown name is a RangeError. */

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { sql } from "kysely";
 import { claimLeases, sendHeartbeat } from "@rookery/shared/api/agent_protocol.ts";
 import { updateSite } from "@rookery/shared/api/sites.ts";
-import { driverDigests } from "@rookery/shared/drivers/mod.ts";
+import { driverDigests, SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import type { ClaimId } from "@rookery/shared/ids.ts";
 import { connectDatabase } from "../../control-plane/database/connect.ts";
 import { newId } from "../../control-plane/database/new_id.ts";
@@ -42,7 +42,7 @@ async function holdClaims(count: number, waitSeconds: number) {
   });
   const wakeups = new Wakeups(db);
   const overload = new Overload(waitMs);
-  const services = { db, floors: new ClaimFloors(), wakeups, overload };
+  const services = { db, floors: new ClaimFloors(), wakeups, overload, drivers: SHIPPED_DRIVERS };
   const drivers = await driverDigests();
   const sites: queue.QueueSite[] = [];
   for (let n = 0; n < SITES; n++) sites.push(await queue.makeSite(database.db, { devices: 1 }));

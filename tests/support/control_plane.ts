@@ -2,6 +2,8 @@
 import { call, type CallOptions, type Send } from "@rookery/shared/client.ts";
 import { login } from "@rookery/shared/api/sessions.ts";
 import { setUp } from "@rookery/shared/api/setup.ts";
+import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
+import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
 import { createApp } from "../../control-plane/app.ts";
 import type { App } from "../../control-plane/http/app_type.ts";
@@ -18,6 +20,8 @@ export interface TestControlPlaneOptions {
   readonly publicUrl?: string;
   /** Makes its keys. Default: fresh ones that stand in no file. */
   readonly makeKeyRing?: () => Promise<KeyRing>;
+  /** Default: those that ship. */
+  readonly drivers?: DriverSet;
 }
 
 /** A control plane, usable inside tests. */
@@ -62,8 +66,8 @@ export function testControlPlane(
   const publicUrl = options.publicUrl ?? "http://rookery.test";
   let running: RunningControlPlane | undefined;
   Deno.test.beforeAll(async () => {
-    const { makeKeyRing = makeFreshKeyRing } = options;
-    running = await startControlPlane(database, { publicUrl, makeKeyRing });
+    const { makeKeyRing = makeFreshKeyRing, drivers = SHIPPED_DRIVERS } = options;
+    running = await startControlPlane(database, { publicUrl, makeKeyRing, drivers });
   });
   Deno.test.afterAll(async () => await running?.services[Symbol.asyncDispose]());
   const get = () => {
@@ -106,12 +110,13 @@ interface RunningControlPlane {
 
 async function startControlPlane(
   database: TestDatabase,
-  { publicUrl, makeKeyRing }: Required<TestControlPlaneOptions>,
+  { publicUrl, makeKeyRing, drivers }: Required<TestControlPlaneOptions>,
 ): Promise<RunningControlPlane> {
   const log: LogLine[] = [];
   const services = await startServices({
     database,
     keyRing: await makeKeyRing(),
+    drivers,
     config: { publicUrl, trustedProxies: readTrustedProxies("") },
     log: (line) => log.push(line),
   });
