@@ -1,5 +1,6 @@
 import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
 import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
+import { ENGINE_VERSION } from "@rookery/shared/version.ts";
 import type { AgentServices } from "./agents/services.ts";
 import { createProofNonces } from "./agents/proof_nonces.ts";
 import { SessionCount } from "./agents/session_count.ts";
@@ -31,11 +32,13 @@ export interface ServiceOptions {
   readonly log: Log;
   /** Default: those that ship. */
   readonly drivers?: DriverSet;
+  /** Default: the one of this release. */
+  readonly engineVersion?: string;
 }
 
 /** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
 export async function startServices(
-  { database: { db, waitMs }, keyRing, config, log, drivers = SHIPPED_DRIVERS }: ServiceOptions,
+  { database: { db, waitMs }, keyRing, config, log, ...release }: ServiceOptions,
 ): Promise<Services & AsyncDisposable> {
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
@@ -49,7 +52,8 @@ export async function startServices(
     keyRing,
     passwords,
     texts,
-    drivers,
+    drivers: release.drivers ?? SHIPPED_DRIVERS,
+    engineVersion: release.engineVersion ?? ENGINE_VERSION,
     wakeups,
     log,
     ...config,

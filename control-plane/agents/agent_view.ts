@@ -18,6 +18,7 @@ export function agentOf(row: AgentView) {
     ...row,
     enrolledAt: row.enrolledAt.toString(),
     revokedAt: row.revokedAt?.toString() ?? null,
+    tooOld: row.tooOldSince !== null,
     lastSeenAt: row.lastSeenAt?.toString() ?? null,
   };
 }

@@ -12,8 +12,8 @@ import { findBoot, type HeardBoot, noteBootHeard, replaceOtherBoots } from "./bo
 import { judgeBoot, type Refusal } from "./judge_boot.ts";
 import { findKeyHolder, type KeyHolder, promoteNextKey, wantsNewKeys } from "./key_store.ts";
 import { lockAgent } from "./lock_agent.ts";
-import { requireServed } from "./served_versions.ts";
-import { noteBoot, siteIdsOf, upsertSession } from "./store.ts";
+import { whyTooOld } from "./served_versions.ts";
+import { noteBoot, noteTooOld, siteIdsOf, upsertSession } from "./store.ts";
 import { takeProof } from "./used_proofs.ts";
 
 const MIN_HEARTBEAT_SECONDS = 20;
@@ -44,17 +44,22 @@ export interface OpenedSession {
   readonly driversChanged: boolean;
 }
 
+interface Opening {
+  readonly db: Kysely<Database>;
+  readonly log: Log;
+  readonly engineVersion: string;
+}
+
 /**
  * Opens the session of a boot, or the same boot's once more; another boot frees the leases of the one before
  * in the same transaction. Two copies of one agent lock it, see `judgeBoot`.
  */
 export async function openSession(
-  { db, log }: { readonly db: Kysely<Database>; readonly log: Log },
+  { db, log, engineVersion }: Opening,
   boot: Boot,
 ): Promise<OpenedSession> {
-  requireServed(boot.protocolVersion);
   // A refusal that leaves its mark must commit, so it is thrown only afterwards.
-  const opened = await inTransaction(db, (tx) => openOrRefuse(tx, boot));
+  const opened = await inTransaction(db, (tx) => openOrRefuse(tx, boot, engineVersion));
   if (!("problem" in opened)) return opened;
   const { problem, consequence } = opened;
   if (consequence === "lock") {
@@ -71,6 +76,7 @@ export async function openSession(
 async function openOrRefuse(
   tx: Transaction<Database>,
   boot: Boot,
+  engineVersion: string,
 ): Promise<OpenedSession | Refusal> {
   await tx.selectFrom("agents").select("id").where("id", "=", boot.agentId).forNoKeyUpdate()
     .executeTakeFirst();
@@ -86,6 +92,11 @@ async function openOrRefuse(
     return refusal;
   }
   refuseLeap(boot, holder.agent.sessionSequence);
+  const tooOld = whyTooOld(boot, engineVersion);
+  if (tooOld) {
+    await noteTooOld(tx, { agentId: boot.agentId, version: boot.agentVersion });
+    return { problem: tooOld, consequence: "none" };
+  }
   return await admit(tx, boot, holder);
 }
 

@@ -26,6 +26,7 @@ import { heartbeatSeconds, openSession } from "./open_session.ts";
 import { minTtlSeconds } from "./pulse.ts";
 import type { AgentServices } from "./services.ts";
 import { neededDrivers, signDriver } from "./signed_drivers.ts";
+import { whyTooOld } from "./served_versions.ts";
 import { findAgent, setCapacity, siteIdsOf } from "./store.ts";
 
 const DUPLICATES = {
@@ -51,6 +52,9 @@ export function mountAgentProtocol(app: App, services: AgentServices): void {
 
   route(app, enrollAgent, async ({ body }, context) => {
     const key = await proveKey(context, services);
+    // Before the token is burnt: the same one is good for the agent that was updated.
+    const tooOld = whyTooOld(body, services.engineVersion);
+    if (tooOld) throw tooOld;
     if (key.jwk.x !== body.signJwk.x) {
       throw new ProblemError("invalid-proof", "The proof is made by another key than signJwk.");
     }

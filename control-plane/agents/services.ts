@@ -17,5 +17,7 @@ export interface AgentServices extends AgentAuthentication {
   readonly texts: Texts;
   /** The drivers in force; agents that have others are offered these. */
   readonly drivers: DriverSet;
+  /** This control plane's own version: agents may be two minor versions behind it. */
+  readonly engineVersion: string;
   readonly log: Log;
 }

@@ -149,7 +149,19 @@ export async function noteBoot(
     sessionSequence: boot.sequence,
     version: boot.version,
     drivers: boot.drivers,
+    tooOldSince: null,
   }).where("id", "=", boot.agentId).execute();
+}
+
+/** Marks an agent that is refused for its version, until a session of it is opened. */
+export async function noteTooOld(
+  tx: Transaction<Database>,
+  { agentId, version }: { agentId: AgentId; version: string },
+): Promise<void> {
+  await tx.updateTable("agents").set({
+    version,
+    tooOldSince: sql<Temporal.Instant>`coalesce(too_old_since, now())`,
+  }).where("id", "=", agentId).execute();
 }
 
 /** Stops granting to a boot: its session keeps its running leases and gets no more. */

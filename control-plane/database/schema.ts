@@ -268,6 +268,7 @@ export interface AgentsTable {
   revokedAt: Temporal.Instant | null;
   trustedBootId: BootId | null;
   rotationRequestedAt: Temporal.Instant | null;
+  tooOldSince: Temporal.Instant | null;
 }
 
 export interface AgentBootsTable {

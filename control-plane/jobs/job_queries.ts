@@ -94,7 +94,10 @@ function holdOf(digests: Readonly<Record<string, string>>) {
     when ${credentialHold} is not null then ${credentialHold}
     when (select count(*) from leases b where b.site_id = j.site_id) >= s.max_live then 'site_limit'
     when not exists (select 1 from agent_sites x join agent_sessions e on e.agent_id = x.agent_id
-      where x.site_id = j.site_id and e.expires_at > now()) then 'no_agent'
+      where x.site_id = j.site_id and e.expires_at > now())
+      then case when exists (select 1 from agent_sites x join agents a on a.id = x.agent_id
+        where x.site_id = j.site_id and a.status = 'active' and a.too_old_since is not null)
+        then 'agent_too_old' else 'no_agent' end
     when not exists (select 1 from agent_sites x join agents a on a.id = x.agent_id
       join agent_sessions e on e.agent_id = a.id
       join devices v on v.id = j.device_id

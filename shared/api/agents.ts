@@ -16,6 +16,8 @@ export const Agent = z.object({
   /** Thumbprint of its signing key (RFC 7638): compare it with what `rookery-agent status` prints. */
   thumbprint: z.string(),
   version: z.string(),
+  /** It is refused for its version until it was updated. */
+  tooOld: z.boolean(),
   /** After a fork: the only boot that may open a session, until it has new keys. */
   trustedBootId: BootId.nullable(),
   online: z.boolean(),

@@ -34,6 +34,8 @@ export const Hold = z.enum([
   "credential_quarantined",
   /** No agent of the site is live. */
   "no_agent",
+  /** No agent of the site is live, and one was refused for its version: update it. */
+  "agent_too_old",
   "agent_capacity",
   /** No live agent of the site has the driver of the device's platform in the version of the control plane. */
   "driver_missing",

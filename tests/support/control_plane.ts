@@ -3,7 +3,6 @@ import { call, type CallOptions, type Send } from "@rookery/shared/client.ts";
 import { login } from "@rookery/shared/api/sessions.ts";
 import { setUp } from "@rookery/shared/api/setup.ts";
 import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
-import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
 import { createApp } from "../../control-plane/app.ts";
 import type { App } from "../../control-plane/http/app_type.ts";
@@ -22,6 +21,8 @@ export interface TestControlPlaneOptions {
   readonly makeKeyRing?: () => Promise<KeyRing>;
   /** Default: those that ship. */
   readonly drivers?: DriverSet;
+  /** Default: the one of this release. */
+  readonly engineVersion?: string;
 }
 
 /** A control plane, usable inside tests. */
@@ -66,8 +67,8 @@ export function testControlPlane(
   const publicUrl = options.publicUrl ?? "http://rookery.test";
   let running: RunningControlPlane | undefined;
   Deno.test.beforeAll(async () => {
-    const { makeKeyRing = makeFreshKeyRing, drivers = SHIPPED_DRIVERS } = options;
-    running = await startControlPlane(database, { publicUrl, makeKeyRing, drivers });
+    const { makeKeyRing = makeFreshKeyRing } = options;
+    running = await startControlPlane(database, { ...options, publicUrl, makeKeyRing });
   });
   Deno.test.afterAll(async () => await running?.services[Symbol.asyncDispose]());
   const get = () => {
@@ -110,13 +111,16 @@ interface RunningControlPlane {
 
 async function startControlPlane(
   database: TestDatabase,
-  { publicUrl, makeKeyRing, drivers }: Required<TestControlPlaneOptions>,
+  { publicUrl, makeKeyRing, drivers, engineVersion }:
+    & TestControlPlaneOptions
+    & Required<Pick<TestControlPlaneOptions, "publicUrl" | "makeKeyRing">>,
 ): Promise<RunningControlPlane> {
   const log: LogLine[] = [];
   const services = await startServices({
     database,
     keyRing: await makeKeyRing(),
-    drivers,
+    ...drivers && { drivers },
+    ...engineVersion !== undefined && { engineVersion },
     config: { publicUrl, trustedProxies: readTrustedProxies("") },
     log: (line) => log.push(line),
   });
