@@ -56,6 +56,7 @@ function as(scope: Scope) {
     context.set("requestId", "request-1");
     context.set("address", "192.0.2.1");
     context.set("log", () => {});
+    context.set("overload", plane.services.overload);
     context.set("authenticate", () => Promise.resolve(caller));
     await next();
   });

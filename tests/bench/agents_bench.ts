@@ -35,11 +35,11 @@ const QUICK: Plan = {
   busySites: 8,
   devicesPerSite: 4,
   settleSeconds: 1,
-  idleSeconds: 2,
-  busySeconds: 3,
+  idleSeconds: 1,
+  busySeconds: 1,
   perSecond: 10,
   times: 20,
-  sessions: 8,
+  sessions: 4,
   agentIdleSeconds: 1,
 };
 

@@ -170,7 +170,7 @@ skipUnless(Deno.uid() === 0, "the tests do not run as root")(
     for (const args of [enrol, ["run", "--state", state]]) {
       const { code, complaint } = await plainAgent(state, ...args);
       assert.equal(code, 1);
-      assert.match(complaint, /^Cannot (enrol|run) as root: .*--allow-root does it all the same/);
+      assert.match(complaint, /^Cannot (enrol|run) as root: .*--allow-root does it all the same/m);
     }
     await Deno.chown(state, 65_534, 65_534);
     const { code, complaint } = await agent(state, "run", "--state", state);

@@ -11,7 +11,7 @@ import { openTestServer } from "./test_server.ts";
 
 const PATIENCE_MS = 10_000;
 // A test that waits for ever fails the run, and deno test names it as pending.
-const MOST_MINUTES = 12;
+const MOST_MINUTES = 13;
 const INTERRUPTED = 130;
 
 /** A run's folder: reports above, temporary files of the tests below. */
@@ -29,6 +29,8 @@ interface Outcome {
 }
 
 async function main(): Promise<number> {
+  const mistyped = await checkTypes();
+  if (mistyped !== 0) return mistyped;
   const run = await makeRun();
   try {
     using _lock = await lockRun(run.folder);
@@ -40,6 +42,16 @@ async function main(): Promise<number> {
   } finally {
     await Deno.remove(run.folder, { recursive: true });
   }
+}
+
+/** Of everything, as `deno task check` does; a moment when nothing was changed. */
+async function checkTypes(): Promise<number> {
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: ["check", "--quiet", "control-plane", "agent", "shared", "tests"],
+    cwd: join(import.meta.dirname ?? ".", "..", ".."),
+    stdin: "null",
+  }).spawn().status;
+  return code;
 }
 
 async function makeRun(): Promise<Run> {
@@ -118,8 +130,9 @@ async function runDenoTest(
   run: Run,
   options: { readonly interrupts: Interrupts; readonly database: string },
 ): Promise<number> {
+  // The types were checked once, for all: each thread that a test starts would be checked by itself.
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", "--parallel", `--junit-path=${run.junit}`, ...Deno.args],
+    args: ["test", "-A", "--no-check", "--parallel", `--junit-path=${run.junit}`, ...Deno.args],
     env: {
       ROOKERY_TEST_DATABASE: options.database,
       ROOKERY_TEST_SKIPS: run.skips,
