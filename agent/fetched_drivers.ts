@@ -41,7 +41,11 @@ export class FetchedDrivers {
 
   static async open(options: FetchedDriversOptions): Promise<FetchedDrivers> {
     const drivers = new FetchedDrivers(options);
-    if (options.isAllowed) await drivers.#readCache();
+    if (!options.isAllowed) return drivers;
+    await drivers.#readCache().catch((error) => {
+      // What cannot be read is fetched again; an agent must not stay away for it.
+      options.log("warn", "drivers_not_read", { reason: errorText(error) });
+    });
     return drivers;
   }
 

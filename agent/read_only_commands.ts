@@ -12,7 +12,8 @@ const WORDS = /^[\w.\/-]+(?: [\w.\/-]+)*$/;
 const PIPES = [" | display omit", " | display set", " | no-more", " | nomore", " | grep ."];
 const READS = [
   /^(?:show|display|get)(?: |$)/,
-  /^cat \/\S+$/,
+  // Below /dev and /proc a file may do something when it is read.
+  /^cat \/(?:etc|config|usr\/lib)(?:\/[\w.-]+)+$/,
   /^uname(?: -[a-z])?$/,
   /^more system:running-config$/,
   /^admin (?:display-config|show configuration(?: .+)?)$/,
@@ -81,7 +82,8 @@ function isRead(text: string): boolean {
 export function isPlainRead(text: string): boolean {
   const pipe = PIPES.find((end) => text.endsWith(end)) ?? "";
   const command = text.slice(0, text.length - pipe.length);
-  return !WRITES.test(command) && READS.some((read) => read.test(command)) &&
+  return !WRITES.test(command) && !command.includes("..") &&
+    READS.some((read) => read.test(command)) &&
     // A colon stands in one command only, which is matched whole.
     (WORDS.test(command) || command === "more system:running-config");
 }
