@@ -1,1 +1,0 @@
--- Holds this number and changes nothing; the file that takes the number replaces this one.
