@@ -21,6 +21,8 @@ import { runTasks } from "./tasks/run_tasks.ts";
 const POOL_SIZE = 20;
 /** Replies that are still being written get this long. */
 const DRAIN_MS = 10_000;
+/** What still works for callers who are gone or were cut off; a statement that hangs holds no shutdown up. */
+const LATE_WORK_MS = 3_000;
 /** A round of maintenance that still runs; the next start, or another replica, does it again. */
 const MAINTENANCE_MS = 3_000;
 
@@ -52,7 +54,7 @@ async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   print("Rookery stops");
   await services.wakeups.close();
   // What hangs is cut off, since every caller of ours tries again.
-  await server.shutdown(DRAIN_MS);
+  await atMost(DRAIN_MS + LATE_WORK_MS, server.shutdown(DRAIN_MS));
 }
 
 /** The database that DATABASE_URL names, or our own in the data folder; migrated. */

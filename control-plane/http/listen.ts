@@ -37,7 +37,10 @@ export interface ListenOptions {
 export interface Listening {
   readonly port: number;
   readonly connections: number;
-  /** Takes no more; running requests may end for as long as `graceMs`, then all connections are cut. */
+  /**
+   * Takes no more; running requests may end for as long as `graceMs`, then all connections are cut. Resolves when no
+   * handler works any more, also none whose caller is gone: it may hold the database until then.
+   */
   shutdown(graceMs: number): Promise<void>;
 }
 
@@ -51,8 +54,11 @@ export async function listen(handle: WebHandler, options: ListenOptions): Promis
   const { hostname, port, limits, origin } = options;
   const count = new ConnectionCount(limits);
   const server = open(options);
+  const running = new Set<Promise<void>>();
   server.on("request", (incoming, outgoing) => {
-    void exchange({ incoming, outgoing }, { handle, origin });
+    const exchanged = exchange({ incoming, outgoing }, { handle, origin });
+    running.add(exchanged);
+    void exchanged.finally(() => running.delete(exchanged));
   });
   server.on("connection", (socket) => admit(socket, count));
   server.on("clientError", refuse);
@@ -69,7 +75,10 @@ export async function listen(handle: WebHandler, options: ListenOptions): Promis
     get connections() {
       return count.total;
     },
-    shutdown: (graceMs) => shutdown(server, graceMs),
+    async shutdown(graceMs) {
+      await closeServer(server, graceMs);
+      await Promise.allSettled(running);
+    },
   };
 }
 
@@ -94,7 +103,7 @@ function admit(socket: Socket, count: ConnectionCount): void {
   else socket.destroy();
 }
 
-async function shutdown(server: Server, graceMs: number): Promise<void> {
+async function closeServer(server: Server, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
   const timer = setTimeout(() => server.closeAllConnections(), graceMs);

@@ -154,6 +154,8 @@ async function pump(body: ReadableStream<Uint8Array>, outgoing: ServerResponse):
 /** The answer was given before the request was whole: the rest is thrown away, for a while. */
 function linger(incoming: IncomingMessage): void {
   const { socket } = incoming;
+  // Its caller is gone already, and "close" would not come again.
+  if (socket.destroyed) return;
   incoming.resume();
   const timer = setTimeout(() => incoming.complete || socket.destroy(), LINGER_MS);
   const stop = () => clearTimeout(timer);
