@@ -32,6 +32,13 @@ export interface AgentOrder {
   readonly name: string;
   readonly siteIds: readonly SiteId[];
   readonly capacity: number;
+  /** Flags of `deno run` beside its own, such as a module that is preloaded. */
+  readonly denoFlags?: readonly string[];
+}
+
+interface AgentStart {
+  readonly stateFolder: string;
+  readonly denoFlags: readonly string[];
 }
 
 /** One installation in a process group; everything it made is gone when the group is. */
@@ -150,7 +157,8 @@ export class Installation {
     // The devices of a demo and of tests live on this machine, where a real agent refuses to look.
     const settings = { capacity: order.capacity, policy: { networks: ["127.0.0.0/8"] } };
     await Deno.writeTextFile(join(stateFolder, "settings.json"), JSON.stringify(settings));
-    const enrolling = await this.#startAgent(stateFolder, [
+    const agent: AgentStart = { stateFolder, denoFlags: order.denoFlags ?? [] };
+    const enrolling = await this.#startAgent(agent, [
       "enroll",
       "--url",
       this.url,
@@ -159,15 +167,18 @@ export class Installation {
     ]);
     const { success } = await enrolling.status;
     if (!success) throw new Error(`Cannot enrol ${order.name}:\n${enrolling.tail()}`);
-    let child = await this.#startAgent(stateFolder, ["run"]);
+    let child = await this.#startAgent(agent, ["run"]);
     const start = async () => {
-      child = await this.#startAgent(stateFolder, ["run"]);
+      child = await this.#startAgent(agent, ["run"]);
     };
     const agentId = await this.#agentIdOf(order.name);
     return { agentId, stateFolder, child: () => child, start };
   }
 
-  #startAgent(stateFolder: string, args: readonly string[]): Promise<Child> {
+  #startAgent(
+    { stateFolder, denoFlags }: AgentStart,
+    args: readonly string[],
+  ): Promise<Child> {
     return this.#group.start({
       command: Deno.execPath(),
       args: [
@@ -179,6 +190,7 @@ export class Installation {
         // Its own sources too: session threads are loaded from them.
         `--allow-read=${[stateFolder, join(ROOT, "agent"), join(ROOT, "shared")].join()}`,
         `--allow-write=${stateFolder}`,
+        ...denoFlags,
         join(ROOT, "agent/main.ts"),
         ...args,
         "--state",
