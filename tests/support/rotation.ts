@@ -51,8 +51,12 @@ export async function copyState(state: StateFolder): Promise<EnrolledAgent> {
   const path = join(parent, "state");
   await Deno.mkdir(path, { mode: 0o700 });
   for await (const { name, isFile } of Deno.readDir(state.path)) {
-    if (isFile && name !== "lock") {
+    if (!isFile || name === "lock") continue;
+    try {
       await Deno.copyFile(join(state.path, name), join(path, name));
+    } catch (error) {
+      // The agent runs: a file that it was still writing has its real name by now, and is read under that one.
+      if (!(error instanceof Deno.errors.NotFound && name.endsWith(".new"))) throw error;
     }
   }
   const copy = await StateFolder.open(path);
