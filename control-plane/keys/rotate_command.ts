@@ -79,7 +79,7 @@ function readStep(what: KeyUse, values: ReturnType<typeof parse>["values"]): Rot
 function parse(args: readonly string[]) {
   try {
     return parseArgs({
-      args: [...args],
+      args: joinKeyIds(args),
       allowPositionals: true,
       options: {
         help: { type: "boolean", short: "h" },
@@ -93,6 +93,17 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw new RotateUsageError(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** One key id in 64 begins with a dash, and would be taken for an option; no option is as long. */
+function joinKeyIds(args: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const isKeyId = joined.at(-1) === "--retire" && /^-[A-Za-z0-9_-]{42}$/.test(arg);
+    if (isKeyId) joined.push(`${joined.pop()}=${arg}`);
+    else joined.push(arg);
+  }
+  return joined;
 }
 
 function isUse(word: string): word is KeyUse {

@@ -9,6 +9,12 @@ const GOOD: readonly (readonly [string, Record<string, unknown>])[] = [
   ["signing", { do: "add", what: "signing", force: false }],
   ["signing --activate", { do: "activate", what: "signing", force: false }],
   ["signing --activate --break-unaware-agents", { do: "activate", what: "signing", force: true }],
+  ["signing --retire -AAAAAAAAAAAAAAAAAAAAA-bbbbbbbbbbbbbbbbbbbb", {
+    do: "retire",
+    what: "signing",
+    key: "-AAAAAAAAAAAAAAAAAAAAA-bbbbbbbbbbbbbbbbbbbb",
+    force: false,
+  }],
   ["signing --retire KEY", { do: "retire", what: "signing", key: "KEY", force: false }],
   ["sealing", { do: "add", what: "sealing", force: false }],
   [
