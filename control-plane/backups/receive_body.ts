@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Sha256 } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { allowedMs, joinBytes, readBefore } from "../http/read_body.ts";
 
 export interface ReceiveOptions {
   /** What the whole body must hash to; absent when only what it stands for has a digest. */
@@ -24,6 +25,9 @@ export async function receiveBody(
   body: ReadableStream<Uint8Array>,
   options: ReceiveOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const { minBytesPerSecond = 2_048, graceSeconds = 20 } = options;
+  // However large, it may take as long as its rate says.
+  const pace = { minBytesPerSecond, graceSeconds, totalSeconds: Infinity };
   const startedAt = performance.now();
   const hash = createHash("sha256");
   const chunks: Uint8Array[] = [];
@@ -32,7 +36,7 @@ export async function receiveBody(
   const reader = body.getReader();
   try {
     while (true) {
-      const untilMs = startedAt + allowedMs(received, options);
+      const untilMs = startedAt + allowedMs(received, pace);
       const { done, value } = await readBefore(reader, { untilMs, signal: options.signal });
       if (done) break;
       received += value.length;
@@ -80,48 +84,4 @@ class Pieces {
     this.#bytes = 0;
     await this.#options.onPiece?.(piece);
   }
-}
-
-function allowedMs(
-  received: number,
-  { minBytesPerSecond = 2_048, graceSeconds = 20 }: ReceiveOptions,
-): number {
-  return (graceSeconds + received / minBytesPerSecond) * 1_000;
-}
-
-type Reader = ReadableStreamDefaultReader<Uint8Array>;
-
-/** One read, given up at a time (of `performance.now()`) or by the signal. */
-async function readBefore(
-  reader: Reader,
-  { untilMs, signal }: { readonly untilMs: number; readonly signal: AbortSignal },
-): Promise<ReadableStreamReadResult<Uint8Array>> {
-  signal.throwIfAborted();
-  const { promise: givenUp, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  const timer = setTimeout(
-    () => reject(new ProblemError("too-slow", "The body came too slowly.")),
-    Math.max(0, untilMs - performance.now()),
-  );
-  try {
-    return await Promise.race([reader.read(), givenUp]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", abort);
-  }
-}
-
-/** Puts pieces of so many bytes together. */
-export function joinBytes(
-  chunks: readonly Uint8Array[],
-  length: number,
-): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
 }

@@ -12,8 +12,9 @@ import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { openSealedCapture } from "../jobs/sealed_report.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
+import { joinBytes } from "../http/read_body.ts";
 import { putBlob, roomUnderLease } from "./blob_store.ts";
-import { joinBytes, receiveBody } from "./receive_body.ts";
+import { receiveBody } from "./receive_body.ts";
 import { dropParts, keepPart, type PartsOf, readParts } from "./upload_parts.ts";
 import { decompressed } from "./zstd.ts";
 

@@ -39,7 +39,7 @@ export async function readBody(
     while (true) {
       const untilMs = startedAt + allowedMs(received, pace);
       const { done, value } = await readBefore(reader, { untilMs, signal });
-      if (done) return join(chunks, received);
+      if (done) return joinBytes(chunks, received);
       received += value.length;
       if (received > maxBytes) {
         throw tooLarge(maxBytes);
@@ -92,7 +92,11 @@ export async function readBefore(
   }
 }
 
-function join(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
+/** Puts pieces of so many bytes together. */
+export function joinBytes(
+  chunks: readonly Uint8Array[],
+  length: number,
+): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {

@@ -4,6 +4,7 @@ import { deleteOldParts } from "../backups/upload_parts.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
+import { pause } from "../pause.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
 
@@ -66,17 +67,4 @@ async function repeat(
     }
     await pause(everyMs, signal);
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(finish, ms);
-    signal.addEventListener("abort", finish, { once: true });
-    function finish() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", finish);
-      resolve();
-    }
-  });
 }

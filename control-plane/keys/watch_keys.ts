@@ -2,6 +2,7 @@ import type { Kysely } from "kysely";
 import { isDatabaseAway } from "../database/away.ts";
 import type { Database } from "../database/schema.ts";
 import type { Log } from "../http/log.ts";
+import { pause } from "../pause.ts";
 import { loadKeyRing } from "./key_ring.ts";
 import type { LiveKeyRing } from "./live_key_ring.ts";
 import { readGeneration, settleKeys } from "./same_keys.ts";
@@ -107,17 +108,4 @@ async function stampOf(path: string): Promise<string> {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(finish, ms);
-    signal.addEventListener("abort", finish, { once: true });
-    function finish() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", finish);
-      resolve();
-    }
-  });
 }

@@ -4,6 +4,7 @@ import { ProblemError } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { describeError, type Log } from "../http/log.ts";
+import { pause } from "../pause.ts";
 import { type Batch, TASK_KINDS, type TaskContext, type TaskWork } from "./kinds.ts";
 import * as lease from "./task_lease.ts";
 
@@ -95,17 +96,4 @@ function textOf(error: unknown): string {
   return error instanceof ProblemError || (error instanceof Error && /^Cannot /.test(error.message))
     ? error.message.slice(0, 500)
     : "An unforeseen error: see the control plane's log.";
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(finish, ms);
-    signal.addEventListener("abort", finish, { once: true });
-    function finish() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", finish);
-      resolve();
-    }
-  });
 }
