@@ -1,3 +1,4 @@
+import { systemClock } from "../clock.ts";
 import { compilePolicy, type LocalPolicy } from "../local_policy.ts";
 import type { Log } from "../log.ts";
 import type { SessionOrder, SessionReport } from "../session/session.ts";
@@ -160,23 +161,12 @@ export class SessionThreads implements SessionRunner {
       const ready = this.#slots.filter((slot) => slot.thread ?? slot.readyAtMs <= now);
       const [best] = ready.toSorted((one, other) => this.#cost(one) - this.#cost(other));
       if (best) return best;
-      await pause(Math.min(...this.#slots.map(({ readyAtMs }) => readyAtMs)) - now, signal);
+      const readyAtMs = Math.min(...this.#slots.map((slot) => slot.readyAtMs));
+      await systemClock.sleep(readyAtMs - now, { signal });
     }
   }
 }
 
 function emptySlot(): Slot {
   return { thread: undefined, faults: 0, readyAtMs: 0 };
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-    function done() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-  });
 }
