@@ -4,9 +4,11 @@
  */
 import { type Kysely, sql, type Transaction } from "kysely";
 import { z } from "zod";
+import { ProblemError } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import type { Batch, TaskContext, TaskWork } from "../tasks/kinds.ts";
 import { rewrapKey, SealError, type WrappedKey } from "./envelope.ts";
+import { readGeneration } from "./same_keys.ts";
 import { countOthers, othersWrap, WRAPPED_TABLES, type WrappedTable } from "./wrapped_tables.ts";
 
 const CHUNK_ROWS = 200;
@@ -24,8 +26,12 @@ type Cursor = z.infer<typeof Cursor>;
 const START: Cursor = { table: 0, after: null, broken: 0 };
 
 export const rewrapKeys: TaskWork = {
-  count: (db, { keyRing }) => countOthers(db, keyRing.currentKekId),
+  async count(db, context) {
+    await assertNewestKeys(db, context);
+    return await countOthers(db, context.keyRing.currentKekId);
+  },
   async runBatch(tx, context, options) {
+    await assertNewestKeys(tx, context);
     const until = performance.now() + BATCH_MS;
     let cursor = options.cursor === null ? START : Cursor.parse(options.cursor);
     let done = 0;
@@ -42,6 +48,15 @@ export const rewrapKeys: TaskWork = {
     return { state: "more", cursor, done };
   },
 };
+
+/** A replica takes the task before it has read the new key file: to the old keys there is nothing to do, and all is done. */
+async function assertNewestKeys(db: Kysely<Database>, { keyRing }: TaskContext): Promise<void> {
+  if (await readGeneration(db) === keyRing.generation) return;
+  throw new ProblemError(
+    "keys-stale",
+    "The replica that took it has not read the newest keys yet.",
+  );
+}
 
 /** A replica that had not read the new key file may have wrapped something behind the cursor: then once more. */
 async function finish(
