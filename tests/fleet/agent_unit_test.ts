@@ -107,6 +107,7 @@ skipUnless(canBeNobody, "setpriv is not installed")(
     };
     const finish = async (...args: string[]) => {
       const { child, lines } = await start(...args);
+      await child.ended;
       const { code } = await child.status;
       return { code, out: lines.join("\n") };
     };

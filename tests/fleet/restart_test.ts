@@ -6,6 +6,7 @@ import { connectDatabase, type Sql } from "../../control-plane/database/connect.
 import { findEmbeddedPostgres } from "../../control-plane/database/embedded.ts";
 import { DEMO_FAULTS, type Row } from "../demo/round.ts";
 import { setStage, type Stage } from "../demo/stage.ts";
+import { until } from "../support/agent_bench.ts";
 import type { Child } from "../support/processes.ts";
 import { ProcessGroup } from "../support/processes.ts";
 
@@ -26,7 +27,7 @@ Deno.test("runRound() ends as it should although what it runs on is killed in th
     fn: async () => {
       const rows = await stage.playRound({
         onHalf: async () => {
-          await assertSessionsAreOpen(stage);
+          await untilSessionsAreOpen(stage);
           await killHard(stage.installation.controlPlane);
           await stage.installation.startControlPlane();
         },
@@ -44,7 +45,7 @@ Deno.test("runRound() ends as it should although what it runs on is killed in th
       const rows = await stage.playRound({
         changed,
         onHalf: async () => {
-          await assertSessionsAreOpen(stage);
+          await untilSessionsAreOpen(stage);
           for (const agent of stage.agents) await killHard(agent.child());
           for (const agent of stage.agents) await agent.start();
         },
@@ -66,7 +67,7 @@ Deno.test("runRound() ends as it should although what it runs on is killed in th
       const rows = await stage.playRound({
         changed,
         onHalf: async () => {
-          await assertSessionsAreOpen(stage);
+          await untilSessionsAreOpen(stage);
           Deno.kill(await postmasterOf(stage), "SIGKILL");
         },
       });
@@ -82,11 +83,13 @@ function assertAsExpected(rows: readonly Row[]): void {
   assert.deepEqual(rows.filter((row) => !row.asExpected), []);
 }
 
-async function assertSessionsAreOpen({ installation, sites }: Stage): Promise<void> {
-  const pages = await Promise.all(
-    sites.map(({ siteId }) => installation.api(listJobs, { query: { siteId, state: "leased" } })),
-  );
-  assert.ok(pages.flatMap(({ items }) => items).length > 0, "nothing runs that could be disturbed");
+async function untilSessionsAreOpen({ installation, sites }: Stage): Promise<void> {
+  await until(async () => {
+    const pages = await Promise.all(
+      sites.map(({ siteId }) => installation.api(listJobs, { query: { siteId, state: "leased" } })),
+    );
+    return pages.some(({ items }) => items.length > 0);
+  }, "something runs that can be disturbed");
 }
 
 async function killHard(child: Child): Promise<void> {

@@ -35,6 +35,8 @@ export interface StartOptions {
 export interface Child {
   readonly pid: number;
   readonly status: Promise<Deno.CommandStatus>;
+  /** The process is gone and all it printed was read; that may come after `status`. */
+  readonly ended: Promise<void>;
   /** Writes one line to its standard input. */
   send(line: string): Promise<void>;
   kill(signal: Deno.Signal): void;
@@ -104,7 +106,6 @@ class Running implements Child {
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #lines: string[] = [];
-  /** The process is gone and all it printed was read. */
   readonly ended: Promise<void>;
 
   constructor({ command, args, env, onLine }: StartOptions) {

@@ -2,7 +2,11 @@
 import { createJobs } from "@rookery/shared/api/jobs.ts";
 import { createSite, updateSite } from "@rookery/shared/api/sites.ts";
 import type { DeviceId } from "@rookery/shared/ids.ts";
-import { type DatabaseAddress, databaseUrl } from "../../../control-plane/database/connect.ts";
+import {
+  connectDatabase,
+  type DatabaseAddress,
+  databaseUrl,
+} from "../../../control-plane/database/connect.ts";
 import { type FarmChild, startFarmChild } from "../../demo/farm_child.ts";
 import { createDevices, type DemoDevice } from "../../demo/inventory.ts";
 import { type CallApi, Installation } from "../../support/installation.ts";
@@ -53,8 +57,9 @@ export async function measureRealAgent(
   const agent = await installation.addAgent(order);
   await later(idleSeconds * 1_000);
   const idleMb = await residentMb(agent.child().pid);
-  const count = (query: string) =>
-    onServer(address, async (sql) => Number((await sql.unsafe(query))[0]?.count));
+  // Kept open: a connection for each look would be a good part of what is measured.
+  await using database = connectDatabase(address, { poolSize: 1 });
+  const count = async (query: string) => Number((await database.sql.unsafe(query))[0]?.count);
   const tell = async () => `${await readFailures(address)}; ${agent.child().tail()}`;
   const scene = { api, devices, farm, count, tell };
   const spoken = devices.filter(({ member }) => member.platform in BARE_PLATFORMS);
