@@ -42,7 +42,7 @@ export async function startServices(
 ): Promise<Services & AsyncDisposable> {
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
-  const passwords = await startPasswords();
+  const passwords = startPasswords();
   const texts = startTexts();
   const wakeups = new Wakeups(db);
   const overload = new Overload(waitMs ?? (() => 0));

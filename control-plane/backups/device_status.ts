@@ -22,21 +22,26 @@ export async function lockDeviceStatus(
   { siteId, deviceId }: StatusOf,
 ): Promise<Temporal.Instant> {
   // It is there, but for the first attempt on a device.
-  if (!await lockRow(tx, deviceId)) {
-    await tx.insertInto("deviceStatus").values({ siteId, deviceId })
-      .onConflict((conflict) => conflict.column("deviceId").doNothing()).execute();
-    await lockRow(tx, deviceId);
-  }
-  const { rows: [clock] } = await sql<{ at: Temporal.Instant }>`select clock_timestamp() as at`
-    .execute(tx);
-  if (!clock) throw new Error("Cannot read the database's clock");
-  return clock.at;
+  const at = await lockRow(tx, deviceId);
+  if (at) return at;
+  await tx.insertInto("deviceStatus").values({ siteId, deviceId })
+    .onConflict((conflict) => conflict.column("deviceId").doNothing()).execute();
+  const made = await lockRow(tx, deviceId);
+  if (!made) throw new Error("Cannot lock the status of a device");
+  return made;
 }
 
-async function lockRow(tx: Transaction<Database>, deviceId: DeviceId): Promise<boolean> {
-  const row = await tx.selectFrom("deviceStatus").select("deviceId")
-    .where("deviceId", "=", deviceId).forUpdate().executeTakeFirst();
-  return row !== undefined;
+/** The clock is read above the lock in the plan, and so behind it. */
+async function lockRow(
+  tx: Transaction<Database>,
+  deviceId: DeviceId,
+): Promise<Temporal.Instant | undefined> {
+  const { rows: [row] } = await sql<{ at: Temporal.Instant }>`
+    with locked as materialized (
+      select from device_status where device_id = ${deviceId} for update
+    )
+    select clock_timestamp() as at from locked`.execute(tx);
+  return row?.at;
 }
 
 /** A backup that was stored, as far as it concerns the status. */

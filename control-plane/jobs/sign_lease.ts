@@ -1,7 +1,7 @@
 import { SignJWT } from "jose";
 import type { AgentId, BootId, ClaimId } from "@rookery/shared/ids.ts";
 import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
-import { commandsSha256, driverSha256 } from "@rookery/shared/drivers/mod.ts";
+import { commandsSha256 } from "@rookery/shared/drivers/mod.ts";
 import { BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
 import { LEASE_TYPE, LeaseClaims, NORMALISER_VERSION } from "@rookery/shared/jobs/lease.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
@@ -62,7 +62,7 @@ async function leaseClaims(
         host: details.host,
         port: details.port,
         platform: details.platform,
-        driverSha256: await driverSha256(driver),
+        driverSha256: (await context.drivers.digests())[driver.platform],
         hostKeyPolicy: details.hostKeyPolicy,
         hostKeys: details.hostKeys,
         legacyAlgorithms: details.legacyAlgorithms,

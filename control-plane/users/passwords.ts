@@ -19,14 +19,25 @@ interface Waiting {
 }
 
 /** Starts the thread. Dispose it to stop: what still waits is refused. */
-export async function startPasswords(): Promise<Passwords> {
+export function startPasswords(): Passwords {
   const thread = new HashThread();
-  // Whoever has no hash is compared with this one, of a password that nobody knows.
-  const decoy = (await thread.ask({ password: crypto.randomUUID() })).hash ?? "";
+  let made: Promise<HashAnswer> | undefined;
+  /** Whoever has no hash is compared with this one, of a password that nobody knows. The first to log in waits for it. */
+  const decoyHash = async () => {
+    made ??= thread.ask({ password: crypto.randomUUID() });
+    try {
+      return (await made).hash ?? "";
+    } catch (error) {
+      made = undefined;
+      throw error;
+    }
+  };
   return {
     hash: async (password) =>
       (await thread.ask({ password: password.normalize("NFC") })).hash ?? "",
     matches: async (password, hash) => {
+      // Made for those who have one, too: else the first who has none would be told by the time it takes.
+      const decoy = await decoyHash();
       const order = { password: password.normalize("NFC"), hash: hash ?? decoy };
       const { matches } = await thread.ask(order);
       return matches === true && typeof hash === "string";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { startPasswords } from "./passwords.ts";
 
 Deno.test("startPasswords() hashes with argon2id, salted, and tells right from wrong", async () => {
-  using passwords = await startPasswords();
+  using passwords = startPasswords();
   const [one, two] = await Promise.all([
     passwords.hash("correct horse battery"),
     passwords.hash("correct horse battery"),
@@ -14,19 +14,19 @@ Deno.test("startPasswords() hashes with argon2id, salted, and tells right from w
 });
 
 Deno.test("startPasswords() never lets anybody in who has no password", async () => {
-  using passwords = await startPasswords();
+  using passwords = startPasswords();
   assert.equal(await passwords.matches("null", null), false);
   assert.equal(await passwords.matches("anything", undefined), false);
 });
 
 Deno.test("startPasswords() takes two ways of writing the same letter as the same", async () => {
-  using passwords = await startPasswords();
+  using passwords = startPasswords();
   const hash = await passwords.hash("cafe\u0301 au lait 12");
   assert.equal(await passwords.matches("caf\u00e9 au lait 12", hash), true);
 });
 
 Deno.test("startPasswords() refuses what waits when it is stopped, and what comes after", async () => {
-  const passwords = await startPasswords();
+  const passwords = startPasswords();
   const waiting = passwords.hash("correct horse battery");
   passwords[Symbol.dispose]();
   await assert.rejects(waiting, /stopping/);
@@ -34,7 +34,7 @@ Deno.test("startPasswords() refuses what waits when it is stopped, and what come
 });
 
 Deno.test("startPasswords() refuses more than it can do, and goes on with the others", async () => {
-  using passwords = await startPasswords();
+  using passwords = startPasswords();
   const asked = Array.from({ length: 66 }, () => passwords.matches("x", undefined));
   const refused = await Promise.allSettled(asked.slice(64));
   assert.deepEqual(
