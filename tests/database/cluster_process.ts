@@ -2,6 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { EmbeddedConnection } from "../../control-plane/database/embedded.ts";
 import { TextLines } from "../../control-plane/database/text_lines.ts";
+import { findProcesses } from "../support/left_behind.ts";
 
 /** A running `hold_cluster.ts`. */
 export interface ClusterProcess extends AsyncDisposable {
@@ -69,6 +70,9 @@ export async function startClusterProcess(
       await child.status;
       await errors;
       while (!(await lines.read()).done);
+      // The server follows a moment later, and writes until then.
+      const server = { folder: dataDir };
+      await until(async () => (await findProcesses(server)).length === 0, "the server is gone");
     },
   };
 }

@@ -1,10 +1,10 @@
 /** What a test run left behind: processes and temporary files. Linux only; elsewhere it finds no processes. */
 import { setTimeout as delay } from "node:timers/promises";
 
-/** How to know the processes of a run. */
+/** How to know the processes of a run: by one or the other. */
 export interface RunMark {
   /** `NAME=value`, a variable that only processes of the run have. */
-  readonly variable: string;
+  readonly variable?: string;
   /** The folder for temporary files of the run: a process that works below it is one of the run. */
   readonly folder: string;
 }
@@ -43,7 +43,7 @@ export async function findProcesses(mark: RunMark): Promise<readonly FoundProces
 
 async function belongs(pid: string, mark: RunMark): Promise<boolean> {
   const environment = await readOrEmpty(`/proc/${pid}/environ`);
-  if (environment.split("\0").includes(mark.variable)) return true;
+  if (mark.variable && environment.split("\0").includes(mark.variable)) return true;
   const workingFolder = await Deno.readLink(`/proc/${pid}/cwd`).catch(() => "");
   return workingFolder.startsWith(`${mark.folder}/`);
 }

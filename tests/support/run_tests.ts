@@ -127,13 +127,31 @@ async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome>
   return { code, left };
 }
 
-/** One file more at a time than there are processors: tests wait for sockets and timers more than they compute. */
+/** Begun first, so that none of them is what the run waits for in the end. */
+const LONGEST = [
+  "tests/fleet/network_half_open_test.ts",
+  "tests/fleet/stored_truth_test.ts",
+  "tests/support/run_tests_test.ts",
+  "tests/bench/agents_bench_test.ts",
+  "tests/fleet/restart_test.ts",
+  "tests/fleet/identity_clone_test.ts",
+  "tests/fleet/spool_kill_test.ts",
+  "tests/database/embedded_test.ts",
+  "tests/fleet/session_worker_test.ts",
+  "tests/fleet/database_crash_test.ts",
+  "tests/fleet/rewrap_keys_test.ts",
+  "tests/fleet/live_frr_test.ts",
+];
+
+/** Two files more at a time than there are processors: tests wait for sockets and timers more than they compute. */
 async function runDenoTest(
   run: Run,
   options: { readonly interrupts: Interrupts; readonly database: string },
 ): Promise<number> {
   // The types were checked once, for all: each thread that a test starts would be checked by itself.
-  const asked = Deno.args.filter((arg) => arg !== UNCHECKED);
+  const given = Deno.args.filter((arg) => arg !== UNCHECKED);
+  const namesFiles = given.some((arg) => !arg.startsWith("-"));
+  const asked = namesFiles ? given : [...given, ...LONGEST, "."];
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", UNCHECKED, "--parallel", `--junit-path=${run.junit}`, ...asked],
     env: {
@@ -141,7 +159,7 @@ async function runDenoTest(
       ROOKERY_TEST_SKIPS: run.skips,
       ROOKERY_TEST_RUN: run.id,
       TMPDIR: run.temp,
-      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 1),
+      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 2),
     },
     stdin: "null",
   }).spawn();
