@@ -131,19 +131,17 @@ async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome>
 const LONGEST = [
   "tests/fleet/network_half_open_test.ts",
   "tests/fleet/stored_truth_test.ts",
-  "tests/support/run_tests_test.ts",
   "tests/bench/agents_bench_test.ts",
+  "tests/support/run_tests_test.ts",
   "tests/fleet/restart_test.ts",
   "tests/fleet/identity_clone_test.ts",
   "tests/fleet/spool_kill_test.ts",
   "tests/database/embedded_test.ts",
-  "tests/fleet/session_worker_test.ts",
-  "tests/fleet/database_crash_test.ts",
   "tests/fleet/rewrap_keys_test.ts",
   "tests/fleet/live_frr_test.ts",
 ];
 
-/** Two files more at a time than there are processors: tests wait for sockets and timers more than they compute. */
+/** Three files more at a time than there are processors: tests wait for sockets and timers more than they compute. */
 async function runDenoTest(
   run: Run,
   options: { readonly interrupts: Interrupts; readonly database: string },
@@ -159,7 +157,7 @@ async function runDenoTest(
       ROOKERY_TEST_SKIPS: run.skips,
       ROOKERY_TEST_RUN: run.id,
       TMPDIR: run.temp,
-      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 2),
+      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 3),
     },
     stdin: "null",
   }).spawn();
