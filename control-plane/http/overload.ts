@@ -21,10 +21,12 @@ interface ClassLimits {
   readonly inFlight: number;
   /** Spread over these, so that those who were refused together do not come back together. */
   readonly retrySeconds: readonly [from: number, to: number];
+  /** When many are refused they are spread further, up to this. Default: the end of `retrySeconds`. */
+  readonly longestRetrySeconds?: number;
 }
 
 export const LOAD_LIMITS: Readonly<Record<LoadClass, ClassLimits>> = {
-  claims: { waitMs: 500, inFlight: 200, retrySeconds: [2, 15] },
+  claims: { waitMs: 500, inFlight: 200, retrySeconds: [2, 15], longestRetrySeconds: 120 },
   blobs: { waitMs: 1_000, inFlight: 50, retrySeconds: [2, 10] },
   // A lease survives two lost heartbeats.
   heartbeats: { waitMs: 3_000, inFlight: 1_000, retrySeconds: [1, 5] },
@@ -42,6 +44,10 @@ const CLASSES: ReadonlyMap<AnyEndpoint, LoadClass> = new Map<AnyEndpoint, LoadCl
   [drainAgent, "results"],
 ]);
 
+/** Ten thousand agents that come back every few seconds are a load of their own, which would never end. */
+const RETURNS_PER_SECOND = 50;
+const REFUSALS_REMEMBERED_MS = 15_000;
+
 const TICK_MS = 200;
 /** A loop that is late by so much, again and again, counts as a database that lets wait by a quarter of it. */
 const LOOP_SHARE = 0.25;
@@ -55,6 +61,7 @@ const TICKS = 5;
 export class Overload implements Disposable {
   readonly #poolWaitMs: () => number;
   readonly #inFlight = new Map<LoadClass, number>();
+  readonly #refused = new Map<LoadClass, { count: number; since: number }>();
   readonly #lateness: number[] = [];
   readonly #timer: ReturnType<typeof setInterval>;
   #tickedAt = performance.now();
@@ -80,7 +87,7 @@ export class Overload implements Disposable {
   enter(endpoint: AnyEndpoint): () => void {
     const kind = CLASSES.get(endpoint);
     if (!kind) return () => {};
-    if (this.refuses(kind)) throw refusal(kind);
+    if (this.refuses(kind)) throw refusal(kind, this.#noteRefusal(kind));
     this.#add(kind, 1);
     return () => this.#add(kind, -1);
   }
@@ -103,6 +110,16 @@ export class Overload implements Disposable {
     this.#inFlight.set(kind, (this.#inFlight.get(kind) ?? 0) + count);
   }
 
+  /** How many of a class were refused of late. */
+  #noteRefusal(kind: LoadClass): number {
+    const now = performance.now();
+    const known = this.#refused.get(kind);
+    const isOld = !known || now - known.since > REFUSALS_REMEMBERED_MS;
+    const refused = isOld ? { count: 1, since: now } : { ...known, count: known.count + 1 };
+    this.#refused.set(kind, refused);
+    return refused.count;
+  }
+
   #tick(): void {
     const now = performance.now();
     this.#lateness.push(now - this.#tickedAt - TICK_MS);
@@ -111,9 +128,12 @@ export class Overload implements Disposable {
   }
 }
 
-function refusal(kind: LoadClass): ProblemError {
+function refusal(kind: LoadClass, refused: number): ProblemError {
+  const { retrySeconds: [from, to], longestRetrySeconds = to } = LOAD_LIMITS[kind];
+  const needed = Math.ceil(refused / RETURNS_PER_SECOND);
+  const until = Math.min(longestRetrySeconds, Math.max(to, needed));
   return new ProblemError("overloaded", `The control plane is busy and takes no ${kind} now.`, {
-    retryAfterSeconds: spread(LOAD_LIMITS[kind].retrySeconds),
+    retryAfterSeconds: spread([from, until]),
   });
 }
 

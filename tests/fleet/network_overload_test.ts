@@ -136,6 +136,29 @@ Deno.test("Overload takes so many of a class and no more; a claim that is held d
   overload.enter(claimLeases)();
 });
 
+Deno.test("Overload sends claims further away the more of them it refuses, and heartbeats never far", () => {
+  using overload = new Overload(() => 60_000);
+  const retryAfter = (endpoint: AnyEndpoint): number => {
+    try {
+      overload.enter(endpoint);
+    } catch (error) {
+      if (error instanceof ProblemError) return error.retryAfterSeconds ?? 0;
+      throw error;
+    }
+    return assert.fail("it was taken");
+  };
+  const claims = Array.from({ length: 8_000 }, () => retryAfter(claimLeases));
+  assert.ok(Math.max(...claims.slice(0, 500)) <= 15);
+  const later = claims.slice(-1_000);
+  assert.ok(
+    Math.max(...later) > 100 && Math.max(...later) <= 120,
+    "they come back over two minutes",
+  );
+  assert.ok(later.filter((seconds) => seconds < 30).length > 100, "evenly");
+  const beats = Array.from({ length: 3_000 }, () => retryAfter(sendHeartbeat));
+  assert.ok(Math.max(...beats) <= 5);
+});
+
 /** Answers one kind of request as a busy control plane does. */
 function busyWire(path: string, retryAfterSeconds: number) {
   const wire = new Wire(plane);

@@ -8,6 +8,7 @@ import { type Counts, later, type Replica, SimAgent } from "./sim_agent.ts";
 const POOL_SIZE = 64;
 const OPENED_AT_ONCE = 48;
 const WAIT_SECONDS = 50;
+const START_MS = 25_000;
 const ERRORS_SHOWN = 3;
 
 class LoadProcess {
@@ -66,10 +67,10 @@ class LoadProcess {
     }
   }
 
-  /** Claims are held for 50 s; the first one for less, so that they end evenly from the start. */
+  /** Claims are held for 50 s; the first ones begin over half of that, as those of a fleet that has run for a while. */
   async #wait(agent: SimAgent): Promise<void> {
     let waitSeconds = 1 + Math.floor(Math.random() * WAIT_SECONDS);
-    await later(Math.random() * 5_000);
+    await this.#pause(Math.random() * Math.min(START_MS, this.#agents.length * 5));
     while (this.#idling) {
       await this.#trying(() => agent.claim({ wanted: 10, waitSeconds, held: true }));
       waitSeconds = WAIT_SECONDS;
