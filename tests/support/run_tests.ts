@@ -141,7 +141,7 @@ const LONGEST = [
   "tests/fleet/live_frr_test.ts",
 ];
 
-/** Two files more at a time than there are processors: tests wait for sockets and timers more than they compute. */
+/** One file more at a time than there are processors: tests wait for sockets and timers more than they compute. */
 async function runDenoTest(
   run: Run,
   options: { readonly interrupts: Interrupts; readonly database: string },
@@ -157,7 +157,7 @@ async function runDenoTest(
       ROOKERY_TEST_SKIPS: run.skips,
       ROOKERY_TEST_RUN: run.id,
       TMPDIR: run.temp,
-      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 2),
+      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 1),
     },
     stdin: "null",
   }).spawn();
