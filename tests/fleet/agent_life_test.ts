@@ -4,7 +4,6 @@ import { listRevisions } from "@rookery/shared/api/backups.ts";
 import { cancelJob } from "@rookery/shared/api/jobs.ts";
 import type { DeviceId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
-import { type Clock, systemClock } from "../../agent/clock.ts";
 import type { AgentSettings } from "../../agent/settings.ts";
 import {
   addFarmDevice,
@@ -22,19 +21,13 @@ import { testDatabase } from "../support/database.ts";
 import { type FarmDevice, startDevice } from "../support/farm/device.ts";
 import type { Fault } from "../support/farm/fault.ts";
 import { makeRecording } from "../support/farm/recording.ts";
+import type { Clock } from "../../agent/clock.ts";
+import { clockOf, fastClock } from "../support/fast_clock.ts";
 import { Wire } from "../support/wire.ts";
 
 const database = testDatabase({ poolSize: 8 });
 const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
 
-/** Agents whose minutes are seconds; devices and the control plane go on at their own pace. */
-function clockOf(pace: number): Clock {
-  return {
-    now: () => performance.now() * pace,
-    sleep: (ms, options) => systemClock.sleep(ms / pace, options),
-  };
-}
-const fastClock = clockOf(20);
 /** For what is measured: a busy machine's lateness counts so many times. */
 const PACE = 5;
 

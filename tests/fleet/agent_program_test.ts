@@ -11,6 +11,7 @@ import {
 } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { freePort } from "../support/free_port.ts";
 import { startDevice } from "../support/farm/device.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 import { skipUnless } from "../support/skip.ts";
@@ -19,11 +20,6 @@ const database = testDatabase();
 const port = freePort();
 const plane = testControlPlane(database, { publicUrl: `http://127.0.0.1:${port}` });
 const AGENT = join(import.meta.dirname ?? ".", "../../agent/main.ts");
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 /** Runs the agent, whoever runs the tests; it may use the `allowed` folder and no other. */
 function agent(allowed: string, ...args: readonly string[]) {

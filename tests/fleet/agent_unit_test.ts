@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { makeJoinToken, makeSite, until } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { freePort } from "../support/free_port.ts";
 import { ProcessGroup } from "../support/processes.ts";
 import { skipUnless } from "../support/skip.ts";
 
@@ -15,11 +16,6 @@ const NOBODY = 65_534;
 const database = testDatabase();
 const port = freePort();
 const plane = testControlPlane(database, { publicUrl: `http://127.0.0.1:${port}` });
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 async function execStart(): Promise<string[]> {
   const line = /^ExecStart=(.*)$/m.exec(await Deno.readTextFile(UNIT))?.[1];

@@ -14,6 +14,7 @@ import { makeJoinToken, makeSite } from "../support/agent_bench.ts";
 import { startConnectProxy } from "../support/connect_proxy.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { freePort } from "../support/free_port.ts";
 import { startDevice } from "../support/farm/device.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 import { makePrivateCa, testWithOpenssl } from "../support/private_ca.ts";
@@ -21,11 +22,6 @@ import { makePrivateCa, testWithOpenssl } from "../support/private_ca.ts";
 const database = testDatabase();
 const port = freePort();
 const plane = testControlPlane(database, { publicUrl: `http://127.0.0.1:${port}` });
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 /** The control plane on its port; `change` is what a fault makes of a response. */
 function servePlane(change: (response: Response) => Response = (response) => response) {

@@ -15,6 +15,7 @@ import {
 } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { freePort } from "../support/free_port.ts";
 import { type Child, ProcessGroup } from "../support/processes.ts";
 import { publicOf } from "../support/rotation.ts";
 
@@ -23,11 +24,6 @@ const port = freePort();
 const plane = testControlPlane(database, { publicUrl: `http://127.0.0.1:${port}` });
 const PROGRAM = join(import.meta.dirname ?? ".", "../../agent/main.ts");
 const PATIENCE_MS = 60_000;
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 /** When the process dies: its request unheard, heard and not answered, or answered so many milliseconds ago. */
 const MOMENTS = {

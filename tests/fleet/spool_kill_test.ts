@@ -13,6 +13,7 @@ import {
 } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { freePort } from "../support/free_port.ts";
 import { startDevice } from "../support/farm/device.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 import { type Child, ProcessGroup } from "../support/processes.ts";
@@ -23,11 +24,6 @@ const port = freePort();
 const plane = testControlPlane(database, { publicUrl: `http://127.0.0.1:${port}` });
 const CHILD = join(import.meta.dirname ?? ".", "../support/spool_child.ts");
 const PATIENCE_MS = 90_000;
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 interface Moment {
   readonly name: string;
