@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql } from "kysely";
+import { type Kysely, sql } from "kysely";
 import {
   archiveDevice,
   createDevice,
@@ -15,7 +15,7 @@ import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { refuseDuplicates } from "../database/constraints.ts";
 import { newId } from "../database/new_id.ts";
-import type { Database, DevicesTable } from "../database/schema.ts";
+import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
@@ -24,6 +24,7 @@ import { cancelWithin } from "../jobs/cancel.ts";
 import { isSiteVisible } from "../jobs/job_queries.ts";
 import { lockQueue } from "../jobs/lock_queue.ts";
 import type { Scope } from "../permissions/scope.ts";
+import { replaceTags } from "./device_tags.ts";
 import * as store from "./store.ts";
 
 const DUPLICATES = {
@@ -47,30 +48,33 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
 
   route(app, createDevice, async ({ body }, context) => {
     const id = newId<DeviceId>();
-    const { siteId, credentialId } = body;
-    const row = await refuseDuplicates(DUPLICATES, () =>
+    const { tags, ...fields } = body;
+    const { siteId, credentialId } = fields;
+    await refuseDuplicates(DUPLICATES, () =>
       inTransaction(db, async (tx) => {
         const { scope } = context;
         if (!await isSiteVisible(tx, { scope, siteId })) throw refused("siteId", "is no site");
         await checkCredential(tx, { scope, siteId, credentialId });
-        const device = await store.insertDevice(tx, { ...body, id });
+        await store.insertDevice(tx, { ...fields, id });
+        await replaceTags(tx, { siteId, deviceId: id, tags });
         const entry = { action: "device.create", target: { kind: "device", id }, siteId };
         await writeAudit(tx, { ...entry, actor: actorOf(context), detail: body });
-        return device;
       }));
-    return deviceOf(row);
+    return deviceOf(await readDevice(db, context.scope, id));
   });
 
   route(app, updateDevice, async ({ params: { deviceId: id }, body }, context) => {
     const before = await readDevice(db, context.scope, id);
     const { siteId } = before;
+    const { tags, ...fields } = body;
     await refuseDuplicates(DUPLICATES, () =>
       inTransaction(db, async (tx) => {
         const { credentialId = null } = body;
         await checkCredential(tx, { scope: context.scope, siteId, credentialId });
         const isReassigned = body.credentialId !== undefined;
         if (isReassigned) await lockQueue(tx, siteId);
-        await store.updateDevice(tx, id, given(body));
+        await store.updateDevice(tx, id, given(fields));
+        if (tags) await replaceTags(tx, { siteId, deviceId: id, tags });
         if (isReassigned) await store.moveToLane(tx, { siteId, deviceId: id, credentialId });
         const entry = { action: "device.update", target: { kind: "device", id }, siteId };
         const detail = changedFields(deviceOf(before), body);
@@ -127,7 +131,7 @@ function refused(field: string, detail: string): ProblemError {
   });
 }
 
-function deviceOf(row: Selectable<DevicesTable>) {
+function deviceOf(row: store.DeviceRow) {
   return {
     ...row,
     createdAt: row.createdAt.toString(),

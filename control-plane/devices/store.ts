@@ -2,6 +2,8 @@ import { type Insertable, type Kysely, sql, type Transaction, type Updateable } 
 import type { CredentialId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import type { Database, DevicesTable } from "../database/schema.ts";
 import { isVisible, type Scope, whereVisible } from "../permissions/scope.ts";
+import { tagNames } from "./device_tags.ts";
+import { hasTags } from "./tag_filter.ts";
 
 export interface DeviceSelection {
   readonly scope: Scope;
@@ -9,25 +11,35 @@ export interface DeviceSelection {
   readonly deviceId?: DeviceId;
   readonly siteId?: SiteId | undefined;
   readonly platform?: string | undefined;
+  /** A tag expression. */
+  readonly tags?: string | undefined;
   /** Only archived ones, only those in use, or both. */
   readonly archived?: boolean;
   readonly after?: DeviceId | undefined;
 }
 
 export function selectDevices(db: Kysely<Database>, selection: DeviceSelection) {
-  const { after, deviceId, siteId, platform, archived, limit } = selection;
-  return whereVisible(db.selectFrom("devices").selectAll(), "devices.siteId", selection.scope)
+  const { after, deviceId, siteId, platform, tags, archived, limit } = selection;
+  const devices = db.selectFrom("devices").selectAll().select(tagNames.as("tags"));
+  return whereVisible(devices, "devices.siteId", selection.scope)
     .$if(after !== undefined, (query) => query.where("id", ">", after as DeviceId))
     .$if(deviceId !== undefined, (query) => query.where("id", "=", deviceId as DeviceId))
     .$if(siteId !== undefined, (query) => query.where("siteId", "=", siteId as SiteId))
     .$if(platform !== undefined, (query) => query.where("platform", "=", platform as string))
+    .$if(tags !== undefined, (query) => query.where(hasTags("devices.id", tags as string)))
     .$if(archived === true, (query) => query.where("archivedAt", "is not", null))
     .$if(archived === false, (query) => query.where("archivedAt", "is", null))
     .orderBy("id").limit(limit).execute();
 }
 
-export function insertDevice(db: Kysely<Database>, device: Insertable<DevicesTable>) {
-  return db.insertInto("devices").values(device).returningAll().executeTakeFirstOrThrow();
+/** A device with the names of its tags. */
+export type DeviceRow = Awaited<ReturnType<typeof selectDevices>>[number];
+
+export async function insertDevice(
+  db: Kysely<Database>,
+  device: Insertable<DevicesTable>,
+): Promise<void> {
+  await db.insertInto("devices").values(device).execute();
 }
 
 export async function updateDevice(

@@ -3,6 +3,8 @@ import { DRIVERS, findDriver } from "../drivers/mod.ts";
 import { endpoint } from "../endpoint.ts";
 import { CredentialId, DeviceId, Instant, SiteId } from "../ids.ts";
 import { listOf, Name, Page, text } from "./page.ts";
+import { TagExpression } from "./tag_expression.ts";
+import { Tags } from "./tags.ts";
 
 /**
  * An IPv4 or IPv6 address or a host name (RFC 1123); no port, no user, no scheme. Kept in its one canonical form, so that
@@ -69,6 +71,8 @@ const DeviceFields = {
   totalSeconds: z.int().min(1).max(3_600),
   /** The largest configuration that is taken. */
   maxBytes: z.int().min(1_024).max(100 * 1024 * 1024),
+  /** A tag that is not known yet is made, for the tenant of the device's site. */
+  tags: Tags,
 };
 
 export const Device = z.object({
@@ -78,6 +82,7 @@ export const Device = z.object({
   // A driver may have gone since the device was made: reading it must not fail.
   platform: z.string(),
   host: z.string(),
+  tags: z.array(z.string()),
   createdAt: Instant,
   updatedAt: Instant,
   archivedAt: Instant.nullable(),
@@ -95,6 +100,7 @@ export const listDevices = endpoint({
     ...Page.shape,
     siteId: SiteId.optional(),
     platform: text(40).meta({ example: "cisco_iosxe" }).optional(),
+    tags: TagExpression.optional(),
     /** Archived devices instead of those in use. */
     archived: z.stringbool().default(false).meta({ type: "boolean", default: false }),
   }),
@@ -116,6 +122,7 @@ export const createDevice = endpoint({
     idleSeconds: DeviceFields.idleSeconds.default(60),
     totalSeconds: DeviceFields.totalSeconds.default(600),
     maxBytes: DeviceFields.maxBytes.default(20 * 1024 * 1024),
+    tags: Tags.default([]),
   }),
   reply: Device,
   status: 201,
