@@ -1,5 +1,6 @@
 import { call, type CallOptions } from "@rookery/shared/client.ts";
 import { openAgentSession, PROTOCOL_VERSION } from "@rookery/shared/api/agent_protocol.ts";
+import { JOB_KINDS } from "@rookery/shared/jobs/mod.ts";
 import { driverDigests } from "@rookery/shared/drivers/mod.ts";
 import type { WantedDriver } from "@rookery/shared/drivers/signed_driver.ts";
 import type { BootId, Sha256, SiteId } from "@rookery/shared/ids.ts";
@@ -37,6 +38,9 @@ export interface SessionState {
   readonly drivers: readonly WantedDriver[];
   readonly openedAtMs: number;
 }
+
+/** What this agent says that it can run. */
+const KINDS = Object.keys(JOB_KINDS);
 
 /** The version, protocol and driver digests of this agent, as it reports them. */
 export async function ownVersions(digests = driverDigests) {
@@ -212,7 +216,7 @@ export class ControlPlane {
       (request) => sender.send(request),
       this.#base,
       openAgentSession,
-      { body: { bootId, sequence, capacity, ...await ownVersions(this.#drivers) } },
+      { body: { bootId, sequence, capacity, kinds: KINDS, ...await ownVersions(this.#drivers) } },
       { signal },
     );
     this.#session = {

@@ -29,6 +29,10 @@ export async function loginFor(
   sealed: SealedCredential,
   stateFolder: string,
 ): Promise<LoginCredential> {
+  if ("noLogin" in sealed) {
+    const { noLogin: _, ...sealedFor } = sealed;
+    return { ...sealedFor, username: "" };
+  }
   if (!("localName" in sealed)) return sealed;
   const { localName, ...sealedFor } = sealed;
   const own = (await readFile(stateFolder))[localName];

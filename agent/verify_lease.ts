@@ -1,11 +1,11 @@
 import { compactDecrypt, compactVerify, decodeProtectedHeader, importJWK, type JWK } from "jose";
-import { sha256 } from "@rookery/shared/canonical_json.ts";
+import { digestOf, sha256 } from "@rookery/shared/canonical_json.ts";
 import type { Driver } from "@rookery/shared/drivers/driver.ts";
-import { commandsSha256, SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
+import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import type { WantedDriver } from "@rookery/shared/drivers/signed_driver.ts";
 import type { AgentId, BootId, ClaimId, SiteId } from "@rookery/shared/ids.ts";
-import { BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
+import type { Ask } from "@rookery/shared/jobs/kind.ts";
 import {
   CREDENTIAL_TYPE,
   LEASE_TYPE,
@@ -14,6 +14,7 @@ import {
   NORMALISER_VERSION,
   SealedCredential,
 } from "@rookery/shared/jobs/lease.ts";
+import { JOB_KINDS } from "@rookery/shared/jobs/mod.ts";
 import type { SeenEpochs } from "./seen_epochs.ts";
 
 /** A longer lease, or a larger configuration, is none that a sane control plane signs. */
@@ -78,11 +79,13 @@ export async function verifyLease(
   const claims = await verifySignature(granted.lease, expected);
   compareAddressee(claims, expected);
   compareBounds(claims);
-  const driver = await compareDriver(claims, expected.findDriver);
+  const ask = readPayload(claims);
+  const driver = await compareDriver(claims, { ask, findDriver: expected.findDriver });
   if (await sha256(granted.credential) !== claims.credentialSha256) {
     throw mismatch(claims, "credentialSha256");
   }
   const credential = await openCredential(granted.credential, claims, expected.sealKeys);
+  if (ask.logsIn && "noLogin" in credential) throw mismatch(claims, "credentialSha256");
   if (!expected.epochs.accept(claims.sub, claims.epoch)) throw mismatch(claims, "epoch");
   return { claims, driver, credential };
 }
@@ -142,24 +145,30 @@ function compareBounds(claims: LeaseClaims): void {
 
 async function compareDriver(
   claims: LeaseClaims,
-  findDriver: LeaseExpectation["findDriver"] = ({ sha256 }) => SHIPPED_DRIVERS.findByDigest(sha256),
+  { ask, findDriver }: { ask: Ask; findDriver: LeaseExpectation["findDriver"] },
 ): Promise<Driver> {
   const { platform, driverSha256: sha256 } = claims.device;
-  const driver = await findDriver({ platform, sha256 });
+  const find = findDriver ?? (({ sha256 }) => SHIPPED_DRIVERS.findByDigest(sha256));
+  const driver = await find({ platform, sha256 });
   if (driver?.platform !== platform) {
     throw new LeaseRefusedError(
       `Cannot run the lease: this agent has no driver of ${claims.device.platform} with that digest`,
       { code: "platform_unsupported", claims },
     );
   }
-  const payload = BackupConfigPayload.safeParse(claims.payload);
-  if (!payload.success) throw mismatch(claims, "payload");
-  const known = new Set(driver.captures.map((capture) => capture.name));
-  if (payload.data.captures.some((name) => !known.has(name))) throw mismatch(claims, "payload");
-  if (await commandsSha256(driver, payload.data.captures) !== claims.commandsSha256) {
+  if (ask.refuse(driver).length > 0) throw mismatch(claims, "payload");
+  if (await digestOf(ask.commandsOf(driver)) !== claims.commandsSha256) {
     throw mismatch(claims, "commandsSha256");
   }
   return driver;
+}
+
+function readPayload(claims: LeaseClaims): Ask {
+  try {
+    return JOB_KINDS[claims.kind].read(claims.payload);
+  } catch {
+    throw mismatch(claims, "payload");
+  }
 }
 
 /** The credential repeats which lease and which address it is for, so it cannot be moved to another. */

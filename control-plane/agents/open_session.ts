@@ -28,6 +28,7 @@ export interface Boot extends HeardBoot {
   readonly agentVersion: string;
   readonly protocolVersion: number;
   readonly drivers: Record<string, string>;
+  readonly kinds: readonly string[];
   /** The `jti` of the proof that opens the session. */
   readonly jti: string;
   readonly requestId: string;
@@ -117,6 +118,7 @@ async function admit(
     sequence: Math.max(agent.sessionSequence, boot.sequence),
     version: boot.agentVersion,
     drivers: boot.drivers,
+    kinds: boot.kinds,
   });
   const driversChanged = !isDeepStrictEqual(agent.drivers, boot.drivers);
   const rotateKeys = await wantsNewKeys(tx, boot.agentId);

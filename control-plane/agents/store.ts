@@ -143,12 +143,19 @@ export async function upsertSession(tx: Transaction<Database>, session: OpenSess
 
 export async function noteBoot(
   tx: Transaction<Database>,
-  boot: { agentId: AgentId; sequence: number; version: string; drivers: Record<string, string> },
+  boot: {
+    readonly agentId: AgentId;
+    readonly sequence: number;
+    readonly version: string;
+    readonly drivers: Record<string, string>;
+    readonly kinds: readonly string[];
+  },
 ): Promise<void> {
   await tx.updateTable("agents").set({
     sessionSequence: boot.sequence,
     version: boot.version,
     drivers: boot.drivers,
+    kinds: [...boot.kinds],
     tooOldSince: null,
   }).where("id", "=", boot.agentId).execute();
 }

@@ -269,6 +269,7 @@ export interface AgentsTable {
   trustedBootId: BootId | null;
   rotationRequestedAt: Temporal.Instant | null;
   tooOldSince: Temporal.Instant | null;
+  kinds: Generated<string[]>;
 }
 
 export interface AgentBootsTable {
@@ -385,6 +386,8 @@ export interface JobsTable {
   requestedBy: string | null;
   dueAt: Temporal.Instant;
   createdAt: Generated<Temporal.Instant>;
+  expiresAt: Temporal.Instant | null;
+  totalSeconds: number | null;
 }
 
 export interface OpenJobsTable {
@@ -410,6 +413,8 @@ export interface ReadyTable {
   lateAgentId: AgentId | null;
   lateFails: number | null;
   credentialId: CredentialId | null;
+  logsIn: Generated<boolean>;
+  expiresAt: Temporal.Instant | null;
 }
 
 export interface LeasesTable {
@@ -435,6 +440,8 @@ export interface LeasesTable {
   lastFailure: FailureCode | null;
   credentialId: CredentialId | null;
   credentialVersion: number | null;
+  logsIn: Generated<boolean>;
+  expiresAt: Temporal.Instant | null;
 }
 
 export interface GrantsTable {

@@ -81,5 +81,5 @@ export async function moveToLane(
   await sql`
     update ready r set credential_id = ${device.credentialId} from open_jobs o
     where o.site_id = ${device.siteId} and o.device_id = ${device.deviceId}
-      and r.site_id = o.site_id and r.job_id = o.job_id`.execute(tx);
+      and r.site_id = o.site_id and r.job_id = o.job_id and r.logs_in`.execute(tx);
 }

@@ -57,6 +57,8 @@ interface Taken {
   readonly sessionLosses: number;
   readonly offsetSeconds: number;
   readonly cancelRequested: boolean;
+  readonly logsIn: boolean;
+  readonly expiresAt: Temporal.Instant | null;
   readonly grantedAt: Temporal.Instant;
   readonly late: boolean;
 }
@@ -87,7 +89,7 @@ async function takeLease(tx: Transaction<Database>, attempt: Attempt): Promise<T
     where site_id = ${attempt.siteId} and job_id = ${attempt.jobId} and id = ${attempt.leaseId}
       and epoch = ${attempt.epoch} and agent_id = ${attempt.agentId}
     returning device_id, kind, fails, session_losses, offset_seconds, cancel_requested, granted_at,
-      false as late`.execute(tx);
+      logs_in, expires_at, false as late`.execute(tx);
   return rows[0];
 }
 
@@ -99,7 +101,7 @@ async function takeLate(tx: Transaction<Database>, attempt: Attempt): Promise<Ta
       and r.epoch = ${attempt.epoch} and r.late_agent_id = ${attempt.agentId}
       and g.lease_id = ${attempt.leaseId} and g.epoch = r.epoch and g.job_id = r.job_id
     returning r.device_id, r.kind, coalesce(r.late_fails, r.fails) as fails, r.session_losses, r.offset_seconds,
-      false as cancel_requested, g.granted_at, true as late`.execute(tx);
+      r.logs_in, r.expires_at, false as cancel_requested, g.granted_at, true as late`.execute(tx);
   return rows[0];
 }
 
@@ -186,10 +188,11 @@ async function waitAgain(
   const delay = delaySeconds(policy, fails);
   await sql`
     insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch, fails,
-      session_losses, last_failure, credential_id)
+      session_losses, last_failure, logs_in, expires_at, credential_id)
     select ${attempt.siteId}, due + make_interval(secs => greatest(${taken.offsetSeconds}::int, 0)),
       ${attempt.jobId}, ${taken.deviceId}, ${taken.kind}, due, ${taken.offsetSeconds},
-      ${attempt.epoch}, ${fails}, ${taken.sessionLosses}, ${failure.code}, d.credential_id
+      ${attempt.epoch}, ${fails}, ${taken.sessionLosses}, ${failure.code}, ${taken.logsIn},
+      ${taken.expiresAt}::timestamptz, case when ${taken.logsIn} then d.credential_id end
     from (select clock_timestamp() + make_interval(secs => ${delay}::float) as due) t,
       (select credential_id from devices where id = ${taken.deviceId} for share) d`.execute(tx);
 }

@@ -52,9 +52,11 @@ async function buildGrant(
   { lease, detail }: { lease: GrantedLease; detail: LeaseDetails },
   to: GrantsFor,
 ): Promise<Grant | undefined> {
-  if (!detail.credential) return { impossible: "credential_missing", granted: lease };
+  if (detail.logsIn && !detail.credential) {
+    return { impossible: "credential_missing", granted: lease };
+  }
   const grant = await prepareOrExplain({ lease, detail }, to);
-  if ("impossible" in grant) return grant;
+  if ("impossible" in grant || !detail.credential) return grant;
   const { id: credentialId, version } = detail.credential;
   return await recordDelivery(db, { lease, credentialId, version, to }) ? grant : undefined;
 }
@@ -116,9 +118,9 @@ async function openCredential(
   to: GrantsFor,
 ): Promise<SealedCredential> {
   const { credential, host, port } = detail;
-  if (!credential) throw new RangeError("A lease without a credential has nothing to seal");
   const { leaseId, epoch, deviceId } = lease;
   const sealedFor = { leaseId, epoch, deviceId, host, port };
+  if (!credential) return { ...sealedFor, noLogin: true };
   if (credential.localName !== null) return { ...sealedFor, localName: credential.localName };
   const secrets = await openSecrets(to.keyRing, {
     credentialId: credential.id,

@@ -30,6 +30,8 @@ export interface ClaimOrder {
   readonly wanted: number;
   /** The platforms whose driver the agent has in our version. */
   readonly platforms: readonly string[];
+  /** The kinds of job that it can run. */
+  readonly kinds: readonly string[];
 }
 
 export interface GrantedLease {
@@ -132,7 +134,7 @@ async function claimAtSite(
   if (!site) return { leases: [] };
   const free = await countFree(tx, order, { siteId, maxLive: site.maxLive, capacity });
   if (free <= 0) return { leases: [] };
-  const owner = { siteId, platforms: order.platforms };
+  const owner = { siteId, platforms: order.platforms, kinds: order.kinds };
   const floor = floors.get(owner, site.queueVersion);
   const { leases, last } = await fill(tx, order, { siteId, free, floor });
   return { leases, noteFloor: () => floors.note(owner, site.queueVersion, last) };
@@ -144,7 +146,7 @@ async function fill(
   order: ClaimOrder,
   site: { siteId: SiteId; free: number; floor: FloorKey | undefined },
 ): Promise<{ leases: GrantedLease[]; last: FloorKey | undefined }> {
-  const view = { ...site, platforms: order.platforms };
+  const view = { ...site, platforms: order.platforms, kinds: order.kinds };
   const { chosen, passedOver } = await chooseJobs(tx, view, site.free);
   const leases = chosen.length === 0 ? [] : await grant(tx, order, { ...site, chosen });
   const end = chosen.at(-1);
@@ -186,14 +188,16 @@ async function grant(
     ), granted as (
       insert into leases (site_id, device_id, job_id, id, kind, epoch, agent_id, boot_id, claim_id,
         offer_until, deadline_at, rank, due_at, offset_seconds, fails, session_losses, last_failure,
-        credential_id, credential_version)
-      select t.site_id, device_id, job_id, gen_random_uuid(), kind, epoch + 1, ${order.agentId},
+        credential_id, credential_version, logs_in, expires_at)
+      select t.site_id, t.device_id, job_id, gen_random_uuid(), t.kind, epoch + 1, ${order.agentId},
         ${order.bootId}, ${order.claimId},
         clock_timestamp() + make_interval(secs => ${OFFER_SECONDS}),
-        clock_timestamp() + make_interval(secs => d.total_seconds + ${DEADLINE_MARGIN_SECONDS}::int),
-        rank, due_at, offset_seconds, fails, session_losses, last_failure, used_credential,
-        used_version
-      from taken t join devices d on d.id = t.device_id returning *
+        clock_timestamp() + make_interval(
+          secs => coalesce(j.total_seconds, d.total_seconds) + ${DEADLINE_MARGIN_SECONDS}::int),
+        rank, t.due_at, offset_seconds, fails, session_losses, last_failure, used_credential,
+        used_version, logs_in, t.expires_at
+      from taken t join devices d on d.id = t.device_id
+        join jobs j on j.site_id = t.site_id and j.id = t.job_id returning *
     ), recorded as (
       insert into grants (lease_id, site_id, job_id, device_id, agent_id, boot_id, epoch,
         credential_id, credential_version)

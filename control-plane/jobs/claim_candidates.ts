@@ -22,6 +22,8 @@ export interface Candidate {
 export interface QueueView {
   readonly siteId: SiteId;
   readonly platforms: readonly string[];
+  /** The kinds of job that the agent can run. */
+  readonly kinds: readonly string[];
   readonly floor?: FloorKey | undefined;
 }
 
@@ -71,9 +73,10 @@ export function lanesOf(view: QueueView): RawBuilder<Candidate> {
 function selectWaiting(view: QueueView, which: RawBuilder<unknown> = sql``): RawBuilder<unknown> {
   const { floor } = view;
   return sql`
-    select r.job_id, r.device_id, r.rank, d.credential_id, v.version, ${liveLimit} as live_limit
+    select r.job_id, r.device_id, r.rank, c.id as credential_id, v.version,
+      ${liveLimit} as live_limit
     from ready r join devices d on d.id = r.device_id
-    left join credentials c on c.id = d.credential_id
+    left join credentials c on c.id = d.credential_id and r.logs_in
     left join credential_versions v on v.credential_id = c.id and v.version = c.current_version
     where r.site_id = ${view.siteId} ${which} and r.due_at <= now()
       and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS})
@@ -81,6 +84,8 @@ function selectWaiting(view: QueueView, which: RawBuilder<unknown> = sql``): Raw
     floor ? sql`and (r.rank, r.job_id) > (${floor.rank}::timestamptz, ${floor.jobId}::uuid)` : sql``
   }
       and d.platform = any(${[...view.platforms]}::text[])
+      and r.kind = any(${[...view.kinds]}::text[])
+      and (r.expires_at is null or r.expires_at > now())
       and not exists (
         select 1 from leases l where l.site_id = r.site_id and l.device_id = r.device_id)
       and not exists (

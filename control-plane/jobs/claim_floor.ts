@@ -15,10 +15,11 @@ interface Floor {
   readonly claims: number;
 }
 
-/** Whose floor: agents that run other platforms skip other jobs, so each set of platforms has its own. */
+/** Whose floor: agents that run other platforms or kinds skip other jobs, so each set of them has its own. */
 export interface FloorOwner {
   readonly siteId: SiteId;
   readonly platforms: readonly string[];
+  readonly kinds: readonly string[];
 }
 
 /**
@@ -49,6 +50,6 @@ export class ClaimFloors {
   }
 }
 
-function nameOf({ siteId, platforms }: FloorOwner): string {
-  return [siteId, ...platforms.toSorted()].join();
+function nameOf({ siteId, platforms, kinds }: FloorOwner): string {
+  return [siteId, ...platforms.toSorted(), "", ...kinds.toSorted()].join();
 }

@@ -2,7 +2,7 @@ import { sql, type Transaction } from "kysely";
 import type { JobUrgency } from "@rookery/shared/api/jobs.ts";
 import { digestOf } from "@rookery/shared/canonical_json.ts";
 import type { DeviceId, JobId, SiteId, UserId } from "@rookery/shared/ids.ts";
-import type { JobKind } from "@rookery/shared/jobs/mod.ts";
+import { JOB_KINDS, type JobKind } from "@rookery/shared/jobs/mod.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
@@ -21,6 +21,19 @@ export interface JobOrder {
   readonly priority: number;
   readonly requestedBy?: UserId;
   readonly parentId?: JobId;
+  /** When it is to run. Default: now. */
+  readonly dueAt?: Temporal.Instant;
+  /** By then it must have begun. Default: it waits for as long as it takes. */
+  readonly expiresAt?: Temporal.Instant;
+  /** How long its session may take. Default: what the device says. */
+  readonly totalSeconds?: number;
+  /** The run of a policy that it is; a device whose job of that run was made before is passed over. */
+  readonly occurrence?: { readonly policyId: string; readonly at: Temporal.Instant };
+  /**
+   * Jobs of one device, kind and payload are one job while the first of them waits, unless they differ in this: what is
+   * ordered for tomorrow night is not what is ordered for now.
+   */
+  readonly slot?: string;
 }
 
 export interface EnqueuedJob {
@@ -31,7 +44,7 @@ export interface EnqueuedJob {
 }
 
 /**
- * Puts one job per device into the queue of a site, due now. A device that has such a job waiting keeps it,
+ * Puts one job per device into the queue of a site. A device that has such a job waiting keeps it,
  * raised to the better rank. Refuses the whole order with `queue-full` when it would pass `max_queued`, and with
  * `conflict` when a device is archived.
  */
@@ -39,16 +52,20 @@ export async function enqueueJobs(
   tx: Transaction<Database>,
   order: JobOrder,
 ): Promise<EnqueuedJob[]> {
-  const payloadKey = order.kind === "backup_config" ? "" : await digestOf(order.payload);
-  const offset = offsetSeconds(order);
-  const maxQueued = await lockSite(tx, order.siteId, offset);
+  const { payload, logsIn } = JOB_KINDS[order.kind].read(order.payload);
+  const place = {
+    ...{ payload, logsIn },
+    payloadKey: await payloadKeyOf(order, payload),
+    offset: offsetSeconds(order),
+  };
+  const maxQueued = await lockSite(tx, order.siteId, place.offset);
   const jobs: EnqueuedJob[] = [];
-  let missing = order.deviceIds;
+  let missing = await withoutOccurrence(tx, order);
   // A job may end between the two statements: then it was in the way of a new one and cannot be raised either.
   for (let look = 0; look < MOST_LOOKS && missing.length > 0; look++) {
-    const opened = await insertJobs(tx, order, { deviceIds: missing, payloadKey, offset });
+    const opened = await insertJobs(tx, order, { ...place, deviceIds: missing });
     missing = without(missing, opened);
-    const raised = await raiseWaiting(tx, order, { deviceIds: missing, payloadKey, offset });
+    const raised = await raiseWaiting(tx, order, { ...place, deviceIds: missing });
     missing = without(missing, raised);
     jobs.push(...opened, ...raised);
   }
@@ -57,6 +74,27 @@ export async function enqueueJobs(
   }
   if (jobs.some((job) => !job.coalesced)) await refuseWhenFull(tx, order.siteId, maxQueued);
   return jobs;
+}
+
+/** What tells open jobs of one device and kind apart. */
+async function payloadKeyOf({ kind, slot }: JobOrder, payload: unknown): Promise<string> {
+  const key = JOB_KINDS[kind].oneForDevice ? "" : await digestOf(payload);
+  return slot === undefined ? key : `${key}@${slot}`;
+}
+
+/** Under the site's lock, so that of two who enqueue the same run the second one finds nothing left to do. */
+async function withoutOccurrence(
+  tx: Transaction<Database>,
+  { siteId, deviceIds, kind, occurrence }: JobOrder,
+): Promise<readonly DeviceId[]> {
+  if (!occurrence) return deviceIds;
+  const { rows } = await sql<{ deviceId: DeviceId }>`
+    select wanted.device_id from unnest(${[...deviceIds]}::uuid[]) wanted(device_id)
+    where not exists (select 1 from jobs j where j.site_id = ${siteId}
+      and j.device_id = wanted.device_id and j.kind = ${kind}
+      and j.policy_id = ${occurrence.policyId} and j.occurrence_at = ${occurrence.at}::timestamptz)`
+    .execute(tx);
+  return rows.map(({ deviceId }) => deviceId);
 }
 
 function without(deviceIds: readonly DeviceId[], jobs: readonly EnqueuedJob[]): DeviceId[] {
@@ -75,16 +113,28 @@ async function lockSite(tx: Transaction<Database>, siteId: SiteId, offset: numbe
 
 interface Place {
   readonly deviceIds: readonly DeviceId[];
+  readonly payload: unknown;
   readonly payloadKey: string;
+  readonly logsIn: boolean;
   readonly offset: number;
+}
+
+/** A negative offset counts only once the job is due, see `promoteDue`. */
+function timesOf({ dueAt, expiresAt }: JobOrder, offset: number) {
+  const due = sql`coalesce(${dueAt ?? null}::timestamptz, now())`;
+  const isLater = sql`${due} > now()`;
+  const rank = sql`case when ${isLater} and ${offset}::int < 0 then ${due}
+    else ${due} + make_interval(secs => ${offset}) end`;
+  return { due, rank, expires: sql`${expiresAt ?? null}::timestamptz` };
 }
 
 /** Devices that have such a job open, or that are archived, are passed over. */
 async function insertJobs(
   tx: Transaction<Database>,
   order: JobOrder,
-  { deviceIds, payloadKey, offset }: Place,
+  { deviceIds, payload, payloadKey, logsIn, offset }: Place,
 ): Promise<EnqueuedJob[]> {
+  const { due, rank, expires } = timesOf(order, offset);
   const wanted = deviceIds.map((deviceId) => ({ device_id: deviceId, job_id: newId() }));
   const { rows } = await sql<{ deviceId: DeviceId; jobId: JobId }>`
     with wanted as (
@@ -98,17 +148,18 @@ async function insertJobs(
       on conflict do nothing returning device_id, job_id
     ), stated as (
       insert into jobs (site_id, id, device_id, kind, payload, payload_key, priority, urgency,
-        parent_id, requested_by, due_at)
+        parent_id, requested_by, policy_id, occurrence_at, due_at, expires_at, total_seconds)
       select ${order.siteId}, job_id, device_id, ${order.kind},
-        ${JSON.stringify(order.payload)}::text::jsonb, ${payloadKey}, ${order.priority},
-        ${order.urgency}, ${order.parentId ?? null}, ${order.requestedBy ?? null}, now()
+        ${JSON.stringify(payload)}::text::jsonb, ${payloadKey}, ${order.priority},
+        ${order.urgency}, ${order.parentId ?? null}, ${order.requestedBy ?? null},
+        ${order.occurrence?.policyId ?? null}::uuid, ${order.occurrence?.at ?? null}::timestamptz,
+        ${due}, ${expires}, ${order.totalSeconds ?? null}::int
       from opened
     )
-    insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds,
-      credential_id)
-    select ${order.siteId}, now() + make_interval(secs => ${offset}), job_id, device_id,
-      ${order.kind}, now(), ${offset},
-      (select d.credential_id from devices d where d.id = opened.device_id)
+    insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, logs_in,
+      expires_at, credential_id)
+    select ${order.siteId}, ${rank}, job_id, device_id, ${order.kind}, ${due}, ${offset}, ${logsIn},
+      ${expires}, (select d.credential_id from devices d where d.id = opened.device_id and ${logsIn})
     from opened returning device_id, job_id`.execute(tx);
   return rows.map((row) => ({ ...row, coalesced: false }));
 }
@@ -133,16 +184,15 @@ async function raiseWaiting(
   { deviceIds, payloadKey, offset }: Place,
 ): Promise<EnqueuedJob[]> {
   if (deviceIds.length === 0) return [];
+  const { due, rank } = timesOf(order, offset);
   const { rows } = await sql<{ deviceId: DeviceId; jobId: JobId }>`
     with held as (
       select device_id, job_id from open_jobs
       where site_id = ${order.siteId} and kind = ${order.kind} and payload_key = ${payloadKey}
         and device_id = any(${[...deviceIds]}::uuid[])
     ), raised as (
-      update ready r set rank = now() + make_interval(secs => ${offset}), due_at = now(),
-        offset_seconds = ${offset}
-      from held where r.site_id = ${order.siteId} and r.job_id = held.job_id
-        and r.rank > now() + make_interval(secs => ${offset})
+      update ready r set rank = ${rank}, due_at = ${due}, offset_seconds = ${offset}
+      from held where r.site_id = ${order.siteId} and r.job_id = held.job_id and r.rank > ${rank}
       returning r.job_id
     )
     select device_id, job_id from held`.execute(tx);

@@ -20,6 +20,7 @@ export const LeaseDetails = z.object({
   hostKeyPolicy: HostKeyPolicy,
   shrinkPercent: z.int(),
   leaseTtlSeconds: z.int(),
+  logsIn: z.boolean(),
   hostKeys: z.array(HostKeySeen),
   baselines: z.record(z.string(), CaptureBaseline),
   credential: z.object({
@@ -43,7 +44,8 @@ export async function readLeaseDetails(
 ): Promise<ReadonlyMap<string, LeaseDetails>> {
   const { rows } = await sql<Record<string, unknown>>`
     select l.id as lease_id, j.payload, d.host, d.port, d.platform, d.legacy_algorithms,
-      d.connect_seconds, d.idle_seconds, d.total_seconds, d.max_bytes,
+      d.connect_seconds, d.idle_seconds, coalesce(j.total_seconds, d.total_seconds) as total_seconds,
+      d.max_bytes, l.logs_in,
       -- First use is over once a key was seen: a device whose only key was rejected is not trusted anew.
       case when exists (select 1 from host_keys k where k.device_id = d.id) then 'strict'
         else s.host_key_policy end as host_key_policy,

@@ -46,6 +46,7 @@ export function mountLeases(app: App, services: AgentServices): void {
       agentId: caller.agentId,
       siteIds: await siteIdsOf(db, caller.agentId),
       drivers: agent.drivers,
+      kinds: agent.kinds,
     };
     const leases = await overSession(() => waitForLeases(services, order, signal));
     const to = { ...order, ...services, sealJwk: agent.sealJwk };

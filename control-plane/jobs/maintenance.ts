@@ -5,6 +5,7 @@ import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import { pause } from "../pause.ts";
+import { endExpired } from "./end_expired.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
 
@@ -35,7 +36,11 @@ export async function runMaintenance(
 }
 
 async function reap({ db, log }: MaintenanceServices): Promise<void> {
-  const reaped = { ...await reapLeases(db), quarantined: await endQuarantined(db) };
+  const reaped = {
+    ...await reapLeases(db),
+    quarantined: await endQuarantined(db),
+    expired: await endExpired(db),
+  };
   if (Object.values(reaped).every((count) => count === 0)) return;
   log({ level: "info", message: "Leases reaped", ...reaped });
 }

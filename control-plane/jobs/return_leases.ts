@@ -1,7 +1,8 @@
 import { type RawBuilder, sql, type Transaction } from "kysely";
 import { type FailureCode, failureSentence, RETRY_POLICIES } from "@rookery/shared/jobs/failure.ts";
-import { type BackupAttempt, recordFailedBackup } from "../backups/record_backup.ts";
+import type { BackupAttempt } from "../backups/record_backup.ts";
 import type { Database } from "../database/schema.ts";
+import { workOf } from "./kinds.ts";
 
 /** Lost sessions that a job survives without their counting as failures: WAN blips are nobody's fault. */
 const FREE_SESSION_LOSSES = 2;
@@ -44,13 +45,15 @@ export async function returnLeases(
       from counted c
     ), waiting as (
       insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch,
-        fails, session_losses, last_failure, late_agent_id, late_fails, credential_id)
+        fails, session_losses, last_failure, late_agent_id, late_fails, logs_in, expires_at,
+        credential_id)
       select site_id,
         case when next_due > clock_timestamp()
           then next_due + make_interval(secs => greatest(offset_seconds, 0)) else rank end,
         job_id, device_id, kind, next_due, offset_seconds, epoch, failures, losses,
         ${reason.cost === "none" ? sql`last_failure` : sql`${reason.code}::text`}, agent_id, fails,
-        (select d.credential_id from devices d where d.id = verdict.device_id)
+        logs_in, expires_at,
+        (select d.credential_id from devices d where d.id = verdict.device_id and logs_in)
       from verdict where outcome is null
     ), ended as (
       insert into done (site_id, job_id, device_id, kind, epoch, agent_id, outcome, failure_code)
@@ -67,10 +70,14 @@ export async function returnLeases(
         ${reason.attempt}::text, ${reason.code}::text, granted_at
       from verdict
     )
-    select site_id, device_id, job_id, epoch, agent_id, outcome from verdict
+    select site_id, device_id, job_id, kind, epoch, agent_id, outcome from verdict
     order by device_id`.execute(tx);
-  for (const { outcome, ...lease } of rows) {
-    if (outcome === "dead") await recordDeath(tx, lease, reason.code);
+  for (const { outcome, kind, ...lease } of rows) {
+    if (outcome !== "dead") continue;
+    const failure = { code: reason.code, detail: failureSentence(reason.code) };
+    // A device whose agent is lost again and again has failed, although nobody reports it.
+    const attempt = { ...lease, durationMs: 0, late: false };
+    await workOf(kind).noteFailure?.(tx, { attempt, failure });
   }
   return rows.length;
 }
@@ -78,13 +85,8 @@ export async function returnLeases(
 type Lease = Pick<BackupAttempt, "siteId" | "deviceId" | "jobId" | "epoch" | "agentId">;
 
 interface ReturnedLease extends Lease {
+  readonly kind: string;
   readonly outcome: "cancelled" | "dead" | null;
-}
-
-/** A device whose agent is lost again and again has failed, although nobody reports it. */
-async function recordDeath(tx: Transaction<Database>, lease: Lease, code: FailureCode) {
-  const attempt = { ...lease, durationMs: 0, late: false };
-  await recordFailedBackup(tx, { attempt, failure: { code, detail: failureSentence(code) } });
 }
 
 /**

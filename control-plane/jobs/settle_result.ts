@@ -1,38 +1,21 @@
-import type { Selectable, Transaction } from "kysely";
+import { sql, type Transaction } from "kysely";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
-import { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import { type Failure, failureSentence } from "@rookery/shared/jobs/failure.ts";
+import { JOB_KINDS, JobKind } from "@rookery/shared/jobs/mod.ts";
 import type { ResultClaims } from "@rookery/shared/jobs/result.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { alarmPolicyRefusal } from "../agents/policy_refusals.ts";
 import { holdActiveAgent } from "../agents/store.ts";
-import { type Examination, examineBackup } from "../backups/ingest.ts";
-import { type BackupAttempt, recordBackup, recordFailedBackup } from "../backups/record_backup.ts";
-import type { TextServices } from "../backups/render_text.ts";
-import type { Kysely } from "kysely";
-import { type LoginVerdict, loginVerdict } from "../credentials/credential_state.ts";
-import type { Database, GrantsTable } from "../database/schema.ts";
+import type { BackupAttempt } from "../backups/record_backup.ts";
+import { loginVerdict } from "../credentials/credential_state.ts";
+import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { noteAcceptedKey, noteRefusedKey } from "../host_keys/note_host_key.ts";
 import { acceptInWindow, findWindow, type Sighting } from "../host_keys/windows.ts";
 import { type Acceptance, answerAgain, type Envelope, type Verdict } from "./accept.ts";
 import { acceptWithLogin } from "./accept_login.ts";
 import { endQuarantined } from "./end_quarantined.ts";
-
-type Grant = Selectable<GrantsTable>;
-
-export interface Settlement extends TextServices {
-  readonly db: Kysely<Database>;
-  readonly incarnation: number;
-}
-
-/** What a report turned out to be, before it is known whether it still counts. */
-interface Judged {
-  readonly verdict: Verdict;
-  /** What it says about the credential. */
-  readonly login?: LoginVerdict | undefined;
-  readonly examined?: Extract<Examination, { ok: true }>;
-}
+import { type Grant, type Judged, type Settlement, workOf } from "./kinds.ts";
 
 /**
  * Settles what an agent reported under a lease. The slow part, reading and judging the configuration, comes
@@ -49,7 +32,7 @@ export async function settleResult(
   const envelope = { sha256: await sha256(result.token), durationMs: claims.durationMs };
   const acceptance = await inTransaction(by.db, async (tx) => {
     await holdActiveAgent(tx, grant.agentId);
-    const end = { by, grant, claims, judged, envelope };
+    const end = { grant, claims, judged, envelope };
     // Of another life of the installation: its epochs mean nothing here.
     return await (claims.incarnation === by.incarnation ? settle(tx, end) : fileOnly(tx, end));
   });
@@ -65,7 +48,7 @@ export async function settleImpossible(
 ): Promise<Acceptance> {
   const envelope = { sha256: `control-plane:${grant.leaseId}`, durationMs: 0 };
   const judged: Judged = { verdict: { status: "failed", failure } };
-  return await inTransaction(by.db, (tx) => settle(tx, { by, grant, judged, envelope }));
+  return await inTransaction(by.db, (tx) => settle(tx, { grant, judged, envelope }));
 }
 
 function compareWithGrant(claims: ResultClaims, grant: Grant): void {
@@ -88,16 +71,17 @@ async function judge(by: Settlement, grant: Grant, { report }: ResultClaims): Pr
     const login = loginVerdict(report.failure.code);
     return { verdict: { status: "failed", failure: report.failure }, login };
   }
-  const outcome = BackupConfigOutcome.safeParse(report.outcome);
+  const kind = await kindOf(by, grant);
+  const outcome = JOB_KINDS[kind].outcome.safeParse(report.outcome);
   if (!outcome.success) return invalid("The outcome does not have the form of its job's kind.");
-  const examined = await examineBackup(by.db, { ...by, ...grant, outcome: outcome.data });
-  return examined.ok
-    ? {
-      verdict: { status: "completed", report: outcome.data },
-      examined,
-      login: { accepted: true },
-    }
-    : { verdict: { status: "failed", failure: examined.failure } };
+  return await workOf(kind).judge(by, grant, outcome.data);
+}
+
+/** What was granted says it, and never the report. */
+async function kindOf({ db }: Settlement, { siteId, jobId }: Grant): Promise<JobKind> {
+  const { rows } = await sql<{ kind: string }>`
+    select kind from jobs where site_id = ${siteId} and id = ${jobId}`.execute(db);
+  return JobKind.parse(rows[0]?.kind);
 }
 
 function invalid(detail: string): Judged {
@@ -106,8 +90,7 @@ function invalid(detail: string): Judged {
 
 async function settle(
   tx: Transaction<Database>,
-  { by, grant, claims, judged, envelope }: {
-    by: Settlement;
+  { grant, claims, judged, envelope }: {
     grant: Grant;
     claims?: ResultClaims;
     judged: Judged;
@@ -119,22 +102,17 @@ async function settle(
   const verdict = windowId ? RENEWED : judged.verdict;
   const acceptance = await acceptWithLogin(tx, grant, { ...judged, verdict, envelope });
   const { settled } = acceptance;
-  if (!settled) {
-    await fileContent(tx, { by, grant, judged, envelope, acceptance });
-    return acceptance;
-  }
-  if (settled.outcome === "cancelled") {
-    await fileContent(tx, { by, grant, judged, envelope, acceptance });
+  if (!settled || settled.outcome === "cancelled") {
+    await fileContent(tx, { grant, judged, envelope, acceptance });
     return acceptance;
   }
   const attempt = attemptOf(grant, envelope, { late: settled.late });
-  if (judged.examined) {
-    await recordBackup(tx, { ...by, attempt, examined: judged.examined });
-    await noteAcceptedKey(tx, { ...grant, hostKey: judged.examined.outcome.hostKey });
-  } else if (verdict.status === "failed") {
+  await judged.store?.(tx, attempt);
+  if (judged.hostKey) await noteAcceptedKey(tx, { ...grant, hostKey: judged.hostKey });
+  if (verdict.status === "failed") {
     const { failure } = verdict;
     if (failure.code === "refused_by_agent_policy") await alarmPolicyRefusal(tx, grant, failure);
-    await recordFailedBackup(tx, { attempt, failure });
+    await workOf(settled.kind).noteFailure?.(tx, { attempt, failure });
     if (shown && !(windowId && await acceptInWindow(tx, windowId, shown))) {
       await noteRefusedKey(tx, shown);
     }
@@ -159,7 +137,7 @@ function refusedKeyOf(grant: Grant, claims: ResultClaims | undefined): Sighting 
 /** Settles nothing and files the content, once. */
 async function fileOnly(
   tx: Transaction<Database>,
-  end: { by: Settlement; grant: Grant; judged: Judged; envelope: Envelope },
+  end: { grant: Grant; judged: Judged; envelope: Envelope },
 ): Promise<Acceptance> {
   const { verdict } = end.judged;
   const acceptance = await answerAgain(tx, end.grant, { verdict, envelope: end.envelope });
@@ -173,17 +151,16 @@ async function fileOnly(
  */
 async function fileContent(
   tx: Transaction<Database>,
-  { by, grant, judged, envelope, acceptance }: {
-    by: Settlement;
+  { grant, judged, envelope, acceptance }: {
     grant: Grant;
     judged: Judged;
     envelope: Envelope;
     acceptance: Acceptance;
   },
 ): Promise<void> {
-  if (acceptance.duplicate || !judged.examined) return;
+  if (acceptance.duplicate) return;
   const attempt = { ...attemptOf(grant, envelope, { late: true }), superseded: true };
-  await recordBackup(tx, { ...by, attempt, examined: judged.examined });
+  await judged.store?.(tx, attempt);
 }
 
 /**

@@ -1,8 +1,8 @@
 import { SignJWT } from "jose";
 import type { AgentId, BootId, ClaimId } from "@rookery/shared/ids.ts";
 import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
-import { commandsSha256 } from "@rookery/shared/drivers/mod.ts";
-import { BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
+import { digestOf } from "@rookery/shared/canonical_json.ts";
+import { JOB_KINDS } from "@rookery/shared/jobs/mod.ts";
 import { LEASE_TYPE, LeaseClaims, NORMALISER_VERSION } from "@rookery/shared/jobs/lease.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import type { GrantedLease } from "./claim.ts";
@@ -41,7 +41,7 @@ async function leaseClaims(
 ): Promise<LeaseClaims> {
   const driver = context.drivers.find(details.platform);
   if (!driver) throw new RangeError(`Cannot lease a device of platform "${details.platform}"`);
-  const { captures } = BackupConfigPayload.parse(details.payload);
+  const ask = JOB_KINDS[lease.kind].read(details.payload);
   return LeaseClaims.parse(
     {
       iss: context.issuer,
@@ -67,7 +67,7 @@ async function leaseClaims(
         hostKeys: details.hostKeys,
         legacyAlgorithms: details.legacyAlgorithms,
       },
-      commandsSha256: await commandsSha256(driver, captures),
+      commandsSha256: await digestOf(ask.commandsOf(driver)),
       limits: {
         connectSeconds: details.connectSeconds,
         idleSeconds: details.idleSeconds,

@@ -15,6 +15,8 @@ export interface WaitingClaim {
   readonly waitSeconds: number;
   /** What the agent reported when it opened its session: digests by platform. */
   readonly drivers: unknown;
+  /** The kinds of job that it said it can run. */
+  readonly kinds: readonly string[];
 }
 
 /**

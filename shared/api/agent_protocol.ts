@@ -88,6 +88,8 @@ export const openAgentSession = endpoint({
     /** Rises by one at every boot of the agent. */
     sequence: z.int().min(1).max(MAX_INTEGER),
     capacity: z.int().min(0).max(256),
+    /** The kinds of job it can run; agents that do not say are of a time when there was one. */
+    kinds: z.array(z.string().min(1).max(40)).max(100).default(["backup_config"]),
     ...Versions,
   }),
   reply: z.object({

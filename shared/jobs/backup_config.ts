@@ -1,7 +1,9 @@
 import { z } from "zod";
 import { Grade } from "../drivers/driver.ts";
+import { commandsOf } from "../drivers/mod.ts";
 import { Sha256 } from "../ids.ts";
 import { toldText } from "./failure.ts";
+import { kind } from "./kind.ts";
 
 /** What a `backup_config` job asks for: the driver's captures to read; empty means all of them. */
 export const BackupConfigPayload = z.strictObject({
@@ -66,3 +68,19 @@ export const BackupConfigOutcome = z.strictObject({
   }),
 }).meta({ id: "BackupConfigOutcome" });
 export type BackupConfigOutcome = z.infer<typeof BackupConfigOutcome>;
+
+/** Reads the configurations of a device and proves each of them complete. */
+export const backupConfig = kind({
+  payload: BackupConfigPayload,
+  outcome: BackupConfigOutcome,
+  summary: "Back up the configuration",
+  oneForDevice: true,
+  logsIn: () => true,
+  commandsOf: (driver, { captures }) => commandsOf(driver, captures),
+  refuse: ({ platform, captures: known }, { captures }) =>
+    captures.flatMap((name, index) => {
+      if (known.some((capture) => capture.name === name)) return [];
+      const detail = `the driver of ${platform} has no such capture`;
+      return [{ detail, pointer: `/captures/${index}` }];
+    }),
+});

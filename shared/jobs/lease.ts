@@ -102,6 +102,9 @@ export const LocalCredentialRef = z.strictObject({
 });
 export type LocalCredentialRef = z.infer<typeof LocalCredentialRef>;
 
+/** Nothing to log in with: the session of the job does not. */
+export const NoLogin = z.strictObject({ ...SealedFor, noLogin: z.literal(true) });
+
 /** What travels in the JWE beside a lease. */
-export const SealedCredential = z.union([LoginCredential, LocalCredentialRef]);
+export const SealedCredential = z.union([LoginCredential, LocalCredentialRef, NoLogin]);
 export type SealedCredential = z.infer<typeof SealedCredential>;

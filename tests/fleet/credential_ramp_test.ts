@@ -266,7 +266,7 @@ Deno.test("5,000 jobs that wait for a suspect version starve nobody, are not hid
   const claimed = await agent.claim(100);
   assert.equal(claimed.length, 100);
   assert.ok(claimed.every(({ deviceId }) => !blocked.deviceIds.includes(deviceId)));
-  const view = { siteId: blocked.siteId, platforms: ["frr"] };
+  const view = { siteId: blocked.siteId, platforms: ["frr"], kinds: ["backup_config"] };
   for (const query of [headOf(view, CANDIDATES), lanesOf(view)]) {
     const read = await rowsOfReady(query);
     assert.ok(read <= 3 * CANDIDATES, `${read} of more than 5,000 waiting jobs were read`);

@@ -41,7 +41,7 @@ Deno.test("claimJobs() hides no job of a platform from its agents while other pl
   const claimAs = async (agent: QueueAgent, platforms: readonly string[]) =>
     await claimJobs(database.db, {
       ...{ agentId: agent.agentId, bootId: agent.bootId, siteIds: [site.siteId] },
-      ...{ claimId: newId<ClaimId>(), wanted: 1, platforms },
+      ...{ claimId: newId<ClaimId>(), wanted: 1, platforms, kinds: ["backup_config"] },
     }, floors);
   const frr = await makeAgent(database.db, site, { capacity: 200 });
   const cisco = await makeAgent(database.db, site, { capacity: 200 });

@@ -55,7 +55,7 @@ async function holdClaims(count: number, waitSeconds: number) {
   const ended: number[] = [];
   const claims = agents.map(async ({ agentId, bootId, site: { siteId } }) => {
     const claim = { agentId, bootId, siteIds: [siteId], claimId: newId<ClaimId>() };
-    const order = { ...claim, wanted: 1, waitSeconds, drivers };
+    const order = { ...claim, wanted: 1, waitSeconds, drivers, kinds: ["backup_config"] };
     const leases = await waitForLeases(services, order, signal);
     ended.push(performance.now() - startedAt);
     return leases;

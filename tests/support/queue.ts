@@ -85,7 +85,15 @@ export async function makeAgent(
     claim: (wanted, claimId = newId<ClaimId>()) =>
       claimJobs(
         db,
-        { agentId, bootId, claimId, siteIds: [site.siteId], wanted, platforms: ["frr"] },
+        {
+          agentId,
+          bootId,
+          claimId,
+          siteIds: [site.siteId],
+          wanted,
+          platforms: ["frr"],
+          kinds: ["backup_config"],
+        },
         floors,
       ),
     reboot: () => makeAgent(db, site, { ...options, agentId }),
