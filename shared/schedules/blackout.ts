@@ -1,0 +1,53 @@
+import { z } from "zod";
+import { LocalTime, WEEKDAYS, Weekdays } from "./schedule.ts";
+import { instantOf } from "./wall_time.ts";
+
+/**
+ * When nothing is to be started, by the wall clock of a zone: from `from` to just before `to`, which is on the next day
+ * when it is not later. `weekdays` are those on which it begins; every day without them.
+ */
+export const Blackout = z.strictObject({
+  weekdays: Weekdays.optional(),
+  from: LocalTime,
+  to: z.union([LocalTime, z.literal("24:00")], "must be a time of day such as 06:00, or 24:00"),
+}).refine(({ from, to }) => from !== to, {
+  path: ["to"],
+  message: "must differ from `from`; a whole day is from 00:00 to 24:00",
+}).meta({ id: "Blackout" });
+export type Blackout = z.infer<typeof Blackout>;
+
+/** Whether an instant lies in one of the windows. */
+export function isInBlackout(
+  blackouts: readonly Blackout[],
+  { at, timeZone }: { readonly at: Temporal.Instant; readonly timeZone: string },
+): boolean {
+  if (blackouts.length === 0) return false;
+  const wall = at.toZonedDateTimeISO(timeZone).toPlainDateTime();
+  const time = wall.toString().slice(11, 16);
+  return blackouts.some((blackout) => {
+    const { from, to } = blackout;
+    if (from < to) return beginsOn(blackout, wall) && from <= time && time < to;
+    return beginsOn(blackout, wall) && from <= time ||
+      beginsOn(blackout, wall.subtract({ days: 1 })) && time < to;
+  });
+}
+
+/** When the next window begins after an instant, within a week and a day; else undefined. */
+export function nextBlackout(
+  blackouts: readonly Blackout[],
+  { after, timeZone }: { readonly after: Temporal.Instant; readonly timeZone: string },
+): Temporal.Instant | undefined {
+  const today = after.toZonedDateTimeISO(timeZone).toPlainDate();
+  const begins = blackouts.flatMap((blackout) =>
+    Array.from({ length: 9 }, (_, days) => today.add({ days }).toPlainDateTime(blackout.from))
+      .filter((wall) => beginsOn(blackout, wall))
+      .flatMap((wall) => instantOf(wall, timeZone) ?? [])
+  );
+  return begins.filter((begin) => Temporal.Instant.compare(begin, after) > 0)
+    .sort(Temporal.Instant.compare)[0];
+}
+
+function beginsOn({ weekdays }: Blackout, { dayOfWeek }: Temporal.PlainDateTime): boolean {
+  const weekday = WEEKDAYS[dayOfWeek - 1];
+  return weekdays === undefined || weekday !== undefined && weekdays.includes(weekday);
+}

@@ -1,0 +1,18 @@
+import { z } from "zod";
+
+/** An IANA time zone that this runtime knows. */
+export const TimeZone = z.string().max(60).refine(
+  isTimeZone,
+  "must be an IANA time zone such as Europe/Oslo",
+).meta({ example: "Europe/Oslo" });
+
+function isTimeZone(name: string): boolean {
+  // Offsets (`+02:00`) are time zones to Intl, but know of no summer.
+  if (!/^[A-Za-z]/.test(name)) return false;
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}
