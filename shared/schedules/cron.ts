@@ -18,7 +18,8 @@ export function isCron(expression: string): boolean {
 }
 
 function parse(expression: string, timezone: string): Cron {
-  if (expression.includes("@")) throw new TypeError("Cannot read a nickname as a cron expression");
+  // Nicknames and dates, which croner would read as well.
+  if (/[@:]/.test(expression)) throw new TypeError("Cannot read this as a cron expression");
   return new Cron(expression, { mode: "5-part", timezone });
 }
 
