@@ -1,17 +1,21 @@
-import type { Kysely } from "kysely";
+import type { Kysely, Transaction } from "kysely";
+import type { Permission } from "@rookery/shared/api/access.ts";
 import {
   type ApiToken,
   createApiToken,
   listApiTokens,
   revokeApiToken,
 } from "@rookery/shared/api/api_tokens.ts";
+import type { SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
+import { can, reachOf, type UserCaller } from "../http/caller.ts";
 import { route } from "../http/route.ts";
+import { isSiteVisible } from "../jobs/job_queries.ts";
 import {
   type ApiTokenRow,
   insertApiToken,
@@ -27,10 +31,13 @@ export function mountApiTokens(app: App, { db }: { readonly db: Kysely<Database>
   route(app, createApiToken, async ({ body }, context) => {
     requireBrowserSession(context.caller);
     const { userId } = context.caller;
+    refuseUnheld(body.permissions, context.caller);
     return await inTransaction(db, async (tx) => {
+      await refuseUnreached(tx, body, context.caller);
       const { row, secret } = await insertApiToken(tx, { ...body, userId });
       const target = { kind: "api_token", id: row.id };
-      const detail = { name: row.name, expiresAt: row.expiresAt?.toString() };
+      const { name, permissions, siteIds } = row;
+      const detail = { name, expiresAt: row.expiresAt?.toString(), permissions, siteIds };
       await writeAudit(tx, { actor: actorOf(context), action: "api_token.create", target, detail });
       return { ...toApiToken(row), secret };
     });
@@ -47,10 +54,42 @@ export function mountApiTokens(app: App, { db }: { readonly db: Kysely<Database>
   });
 }
 
+/** A token is made of what its person has. */
+function refuseUnheld(permissions: readonly Permission[] | undefined, caller: UserCaller): void {
+  const index = permissions?.findIndex((name) => !can(caller, name)) ?? -1;
+  if (index < 0) return;
+  const detail = "is a permission that you do not have yourself";
+  const pointer = `#/permissions/${index}`;
+  throw new ProblemError("validation", `${pointer}: ${detail}`, { errors: [{ detail, pointer }] });
+}
+
+/** Each site must be one that every one of the permissions reaches. */
+async function refuseUnreached(
+  tx: Transaction<Database>,
+  { permissions = [], siteIds = [] }: {
+    readonly permissions?: readonly Permission[] | undefined;
+    readonly siteIds?: readonly SiteId[] | undefined;
+  },
+  caller: UserCaller,
+): Promise<void> {
+  for (const [index, siteId] of siteIds.entries()) {
+    for (const permission of permissions) {
+      if (await isSiteVisible(tx, { scope: reachOf(caller, permission), siteId })) continue;
+      const detail = "there is no such site";
+      const pointer = `#/siteIds/${index}`;
+      throw new ProblemError("validation", `${pointer}: ${detail}`, {
+        errors: [{ detail, pointer }],
+      });
+    }
+  }
+}
+
 function toApiToken(row: ApiTokenRow): ApiToken {
   return {
     id: row.id,
     name: row.name,
+    permissions: row.permissions,
+    siteIds: row.siteIds,
     createdAt: row.createdAt.toString(),
     lastUsedAt: row.lastUsedAt?.toString() ?? null,
     expiresAt: row.expiresAt?.toString() ?? null,

@@ -1,10 +1,10 @@
 import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
-import type { ApiTokenId, UserId } from "@rookery/shared/ids.ts";
+import type { ApiTokenId, SiteId, UserId } from "@rookery/shared/ids.ts";
 import { newId } from "../database/new_id.ts";
 import type { ApiTokensTable, Database } from "../database/schema.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { digestSecret, newSecret } from "../http/secret_token.ts";
-import { grantsOf } from "../permissions/scope.ts";
+import { grantsOf, narrowGrants } from "../permissions/scope.ts";
 
 export type ApiTokenRow = Selectable<ApiTokensTable>;
 
@@ -15,6 +15,8 @@ export interface NewApiToken {
   readonly userId: UserId;
   readonly name: string;
   readonly expiresInDays: number;
+  readonly permissions?: readonly string[] | undefined;
+  readonly siteIds?: readonly SiteId[] | undefined;
 }
 
 /** Makes a token; the secret is returned once and kept nowhere. */
@@ -31,6 +33,8 @@ export async function insertApiToken(
     lastUsedAt: null,
     expiresAt: sql`now() + make_interval(days => ${token.expiresInDays}::integer)`,
     revokedAt: null,
+    permissions: token.permissions === undefined ? null : [...token.permissions],
+    siteIds: token.siteIds === undefined ? null : [...token.siteIds],
   }).returningAll().executeTakeFirstOrThrow();
   return { row, secret };
 }
@@ -42,7 +46,7 @@ export async function findApiTokenCaller(
 ): Promise<UserCaller | undefined> {
   const row = await db.selectFrom("apiTokens").innerJoin("users", "users.id", "apiTokens.userId")
     .select(["apiTokens.id", "apiTokens.name", "users.id as userId", "users.username"])
-    .select("users.administrator")
+    .select(["users.administrator", "apiTokens.permissions", "apiTokens.siteIds"])
     .select(sql<boolean>`coalesce(api_tokens.last_used_at, '-infinity')
       < now() - make_interval(secs => ${TOUCH_SECONDS})`.as("stale"))
     .where("apiTokens.secretSha256", "=", digestSecret(secret))
@@ -51,13 +55,18 @@ export async function findApiTokenCaller(
     .where("users.disabledAt", "is", null).executeTakeFirst();
   if (!row) return undefined;
   if (row.stale) await touchApiToken(db, row.id);
-  const { userId, username } = row;
+  const { userId, username, permissions, siteIds } = row;
   return {
     kind: "user",
     userId,
     username,
-    grants: grantsOf(row),
-    via: { kind: "api_token", tokenId: row.id, tokenName: row.name },
+    grants: narrowGrants(grantsOf(row), { permissions, siteIds: siteIds as SiteId[] | null }),
+    via: {
+      kind: "api_token",
+      tokenId: row.id,
+      tokenName: row.name,
+      isLimited: permissions !== null,
+    },
   };
 }
 

@@ -3,6 +3,7 @@
  * `Temporal.Instant` (microseconds survive), ids are branded, `jsonb` is parsed by whoever reads it.
  */
 import type { Generated } from "kysely";
+import type { ChangeReport } from "@rookery/shared/api/change_hints.ts";
 import type { CredentialState } from "@rookery/shared/api/credentials.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type {
@@ -78,6 +79,8 @@ export interface ApiTokensTable {
   lastUsedAt: Temporal.Instant | null;
   expiresAt: Temporal.Instant | null;
   revokedAt: Temporal.Instant | null;
+  permissions: string[] | null;
+  siteIds: string[] | null;
 }
 
 export interface SetupLinksTable {
@@ -388,6 +391,17 @@ export interface JobsTable {
   createdAt: Generated<Temporal.Instant>;
   expiresAt: Temporal.Instant | null;
   totalSeconds: number | null;
+  cause: unknown | null;
+}
+
+export interface ChangeHintsTable {
+  siteId: SiteId;
+  deviceId: DeviceId;
+  firstAt: Temporal.Instant;
+  lastAt: Temporal.Instant;
+  dueAt: Temporal.Instant;
+  hints: number;
+  reports: ChangeReport[];
 }
 
 export interface OpenJobsTable {
@@ -640,6 +654,7 @@ export interface Database {
   secretDeliveries: SecretDeliveriesTable;
   credentialHolders: CredentialHoldersTable;
   jobs: JobsTable;
+  changeHints: ChangeHintsTable;
   openJobs: OpenJobsTable;
   ready: ReadyTable;
   leases: LeasesTable;

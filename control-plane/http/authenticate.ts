@@ -1,7 +1,7 @@
 import type { Access } from "@rookery/shared/api/access.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { AppContext, Authenticate } from "./app_type.ts";
-import { type AgentCaller, type Caller, can, type UserCaller } from "./caller.ts";
+import { type AgentCaller, can, type UserCaller } from "./caller.ts";
 import type { SessionCookie } from "./cookie.ts";
 
 /** Where the features say who somebody is. */
@@ -68,9 +68,16 @@ function checkOrigin(
   );
 }
 
-function checkPermission(caller: Caller, access: Exclude<Access, "public" | "agent">): void {
-  if (access === "session" || can(caller, access)) return;
+function checkPermission(caller: UserCaller, access: Exclude<Access, "public" | "agent">): void {
+  if (access === "session") return refuseLimited(caller);
+  if (can(caller, access)) return;
   throw new ProblemError("forbidden", `The permission ${access} is needed.`);
+}
+
+/** What is open to whoever is logged in, such as one's own tokens, is the person's own affair. */
+function refuseLimited({ via }: UserCaller): void {
+  if (via.kind !== "api_token" || !via.isLimited) return;
+  throw new ProblemError("forbidden", "This API token is good for its own permissions alone.");
 }
 
 /** Refuses an API token where a person must be present: a stolen token must not make itself permanent. */

@@ -19,7 +19,13 @@ export interface UserCaller {
   readonly grants: ReadonlyMap<Permission, Scope>;
   readonly via:
     | { readonly kind: "session"; readonly sessionId: string }
-    | { readonly kind: "api_token"; readonly tokenId: ApiTokenId; readonly tokenName: string };
+    | {
+      readonly kind: "api_token";
+      readonly tokenId: ApiTokenId;
+      readonly tokenName: string;
+      /** Made for certain permissions and nothing else. */
+      readonly isLimited: boolean;
+    };
 }
 
 /** An enrolled agent that has proven to hold its key. */

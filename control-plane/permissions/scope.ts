@@ -4,6 +4,7 @@
  */
 import { type Expression, sql, type SqlBool } from "kysely";
 import { type Permission, PERMISSIONS } from "@rookery/shared/api/access.ts";
+import type { SiteId } from "@rookery/shared/ids.ts";
 import { can, EVERYTHING, type Scope } from "../http/caller.ts";
 
 export { can, type Scope };
@@ -15,6 +16,24 @@ export function grantsOf(user: { readonly administrator: boolean }): ReadonlyMap
 > {
   if (!user.administrator) return new Map();
   return new Map((Object.keys(PERMISSIONS) as Permission[]).map((name) => [name, EVERYTHING]));
+}
+
+/** What is left of a person's grants to a token that was made for less; never more than the person has now. */
+export function narrowGrants(
+  grants: ReadonlyMap<Permission, Scope>,
+  limit: {
+    readonly permissions: readonly string[] | null;
+    readonly siteIds: readonly SiteId[] | null;
+  },
+): ReadonlyMap<Permission, Scope> {
+  const kept = [...grants].filter(([name]) => limit.permissions?.includes(name) ?? true);
+  return new Map(kept.map(([name, scope]) => [name, narrowScope(scope, limit.siteIds)]));
+}
+
+function narrowScope(scope: Scope, siteIds: readonly SiteId[] | null): Scope {
+  if (siteIds === null) return scope;
+  if (scope.all) return { all: false, siteIds };
+  return { all: false, siteIds: scope.siteIds.filter((siteId) => siteIds.includes(siteId)) };
 }
 
 interface Filterable<Query> {

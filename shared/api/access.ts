@@ -12,6 +12,7 @@ export const PERMISSIONS = {
   "credentials:write": "Create, change and delete credentials",
   "devices:read": "See devices and their state",
   "devices:write": "Create, change and archive devices",
+  "hints:write": "Say that devices have changed, which asks for backups of them",
   "host_keys:read": "See the host keys that devices have shown",
   "host_keys:write": "Accept and reject host keys",
   "jobs:read": "See jobs and their progress",
@@ -29,6 +30,16 @@ export const PERMISSIONS = {
 export type Permission = keyof typeof PERMISSIONS;
 export const Permission = z.enum(Object.keys(PERMISSIONS) as [Permission, ...Permission[]])
   .meta({ id: "Permission" });
+
+/** Those that a token may hold for single sites: all that they allow is about devices of a site. */
+export const SITE_PERMISSIONS: readonly Permission[] = [
+  "backups:read",
+  "devices:read",
+  "hints:write",
+  "jobs:read",
+  "jobs:write",
+  "sites:read",
+];
 
 /**
  * Who may call an endpoint: everybody (`public`), any person who is logged in or holds an API token (`session`),
