@@ -8,6 +8,7 @@ import { findApiTokenCaller } from "./api_tokens/store.ts";
 import { mountAudit } from "./audit/routes.ts";
 import { mountQuarantine } from "./backups/quarantine_routes.ts";
 import { mountBackups } from "./backups/routes.ts";
+import { mountChangeHints } from "./change_hints/routes.ts";
 import { mountCredentials } from "./credentials/routes.ts";
 import { mountCredentialStates } from "./credentials/state_routes.ts";
 import { mountDevices } from "./devices/routes.ts";
@@ -76,6 +77,7 @@ function mountWork(app: App, services: Services): void {
   mountAgentProtocol(app, services);
   mountJobs(app, services);
   mountLeases(app, services);
+  mountChangeHints(app, services);
   mountBackups(app, services);
   mountQuarantine(app, services);
   mountTasks(app, services);

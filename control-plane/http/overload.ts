@@ -6,13 +6,14 @@ import {
   putBlob,
   releaseLeaseOfAgent,
   reportResult,
+  sendChangeHints,
   sendHeartbeat,
 } from "@rookery/shared/api/agent_protocol.ts";
 import type { AnyEndpoint } from "@rookery/shared/endpoint.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 
 /** What agents ask for, least important first: that is the order in which it is refused. */
-export type LoadClass = "claims" | "blobs" | "heartbeats" | "results";
+export type LoadClass = "hints" | "claims" | "blobs" | "heartbeats" | "results";
 
 interface ClassLimits {
   /** Refused while the oldest request that waits for a database connection has waited this long. */
@@ -26,6 +27,7 @@ interface ClassLimits {
 }
 
 export const LOAD_LIMITS: Readonly<Record<LoadClass, ClassLimits>> = {
+  hints: { waitMs: 250, inFlight: 50, retrySeconds: [10, 60] },
   claims: { waitMs: 500, inFlight: 200, retrySeconds: [2, 15], longestRetrySeconds: 120 },
   blobs: { waitMs: 1_000, inFlight: 50, retrySeconds: [2, 10] },
   // A lease survives two lost heartbeats.
@@ -34,6 +36,7 @@ export const LOAD_LIMITS: Readonly<Record<LoadClass, ClassLimits>> = {
 };
 
 const CLASSES: ReadonlyMap<AnyEndpoint, LoadClass> = new Map<AnyEndpoint, LoadClass>([
+  [sendChangeHints, "hints"],
   [claimLeases, "claims"],
   [hasBlob, "blobs"],
   [putBlob, "blobs"],
@@ -54,7 +57,7 @@ const LOOP_SHARE = 0.25;
 const TICKS = 5;
 
 /**
- * Refuses work while there is too much of it: claims first, then blobs, heartbeats, and results last. It is measured by
+ * Refuses work while there is too much of it: hints of changes first, then claims, then blobs, heartbeats, and results last. It is measured by
  * how long requests wait for a database connection, how late timers fire, and how many of a class are under way.
  * People's calls and health checks are never refused here.
  */

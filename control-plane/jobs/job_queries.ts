@@ -1,4 +1,5 @@
 import { type Kysely, sql } from "kysely";
+import type { JobCause } from "@rookery/shared/api/change_hints.ts";
 import type { Hold, JobState, JobUrgency } from "@rookery/shared/api/jobs.ts";
 import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
 import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
@@ -28,6 +29,7 @@ export interface JobRow {
   readonly failureCode: FailureCode | null;
   readonly failureDetail: string | null;
   readonly hold: Hold | null;
+  readonly cause: JobCause | null;
 }
 
 export interface JobSelection {
@@ -51,6 +53,7 @@ export async function selectJobs(
   const hold = holdOf(await (selection.drivers ?? SHIPPED_DRIVERS).digests());
   const { rows } = await sql<JobRow>`
     select j.id, j.site_id, j.device_id, j.kind, j.payload, j.priority, j.urgency, j.created_at,
+      j.cause,
       coalesce(r.due_at, j.due_at) as due_at, d.ended_at,
       case when d.job_id is not null then d.outcome when l.job_id is not null then 'leased'
         when r.due_at > now() then 'scheduled' else 'available' end as state,

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import { forgetOldProofs } from "../agents/used_proofs.ts";
+import { orderChanged } from "../change_hints/order_changed.ts";
 import { deleteOldParts } from "../backups/upload_parts.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
@@ -10,6 +11,7 @@ import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
 
 const REAP_MS = 2_000;
+const HINTS_MS = 2_000;
 const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
 const PARTITIONED = ["attempts", "backups"];
@@ -27,6 +29,7 @@ export async function runMaintenance(
 ): Promise<void> {
   await Promise.all([
     repeat(() => reap(services), { everyMs: REAP_MS, signal, log: services.log }),
+    repeat(() => followHints(services), { everyMs: HINTS_MS, signal, log: services.log }),
     repeat(() => keepHouse(services.db), {
       everyMs: HOUSEKEEPING_MS,
       signal,
@@ -43,6 +46,11 @@ async function reap({ db, log }: MaintenanceServices): Promise<void> {
   };
   if (Object.values(reaped).every((count) => count === 0)) return;
   log({ level: "info", message: "Leases reaped", ...reaped });
+}
+
+async function followHints({ db, log }: MaintenanceServices): Promise<void> {
+  const devices = await orderChanged(db);
+  if (devices > 0) log({ level: "info", message: "Backups ordered by change hints", devices });
 }
 
 async function keepHouse(db: Kysely<Database>): Promise<void> {

@@ -7,6 +7,7 @@ import { MAX_DRIVER_TOKEN, Platform, WantedDriver } from "../drivers/signed_driv
 import { endpoint } from "../endpoint.ts";
 import { AgentId, BootId, ClaimId, LeaseId, MAX_INTEGER, Sha256, SiteId } from "../ids.ts";
 import { BLOB_TYPES } from "./blob_upload.ts";
+import { HintText, HintUser } from "./change_hints.ts";
 import { text } from "./page.ts";
 
 /** Raised when agents of an older protocol can no longer be served. */
@@ -245,6 +246,40 @@ export const drainAgent = endpoint({
   summary: "Say that this boot will claim no more; its running leases go on",
   body: z.strictObject({ bootId: BootId }),
   status: 204,
+});
+
+/** What one syslog message said, or many of one sender and user in the same second. */
+export const AgentHint = z.strictObject({
+  /** Where the message came from, IPv4 or IPv6. */
+  address: z.union([z.ipv4(), z.ipv6()]),
+  /** Who the message says it is from, which is another where a relay passed it on; empty when it does not say. */
+  host: text(255).meta({ example: "oslo-core-1" }),
+  user: HintUser,
+  text: HintText,
+  /** How many messages said so. */
+  count: z.int().min(1).max(1_000_000),
+}).meta({ id: "AgentHint" });
+export type AgentHint = z.infer<typeof AgentHint>;
+
+/** An agent tells no more at a time. */
+export const MAX_AGENT_HINTS = 100;
+
+export const sendChangeHints = endpoint({
+  method: "POST",
+  path: "/agent/v1/hints",
+  access: "agent",
+  summary: "Say which devices of the agent's sites seem to have changed, by what syslog said",
+  description:
+    "A device is found by `host` (its host name, address or name), or else by `address`. What fits no device of the " +
+    "agent's sites is counted and forgotten. Never repeated: a hint that is lost costs a backup that comes later.",
+  body: z.strictObject({ hints: z.array(AgentHint).min(1).max(MAX_AGENT_HINTS) }),
+  maxBodyBytes: 512 * 1024,
+  reply: z.object({
+    /** Devices that will be backed up for it. */
+    devices: z.int(),
+    /** Places in the list of those that fit no device. */
+    unknown: z.array(z.int()),
+  }),
 });
 
 export const readSigningKeys = endpoint({

@@ -4,6 +4,7 @@ import { AgentId, DeviceId, Instant, JobId, LeaseId, SiteId } from "../ids.ts";
 import { FailureCode } from "../jobs/failure.ts";
 import { JobKind } from "../jobs/mod.ts";
 import { BackupConfigPayload } from "../jobs/backup_config.ts";
+import { JobCause } from "./change_hints.ts";
 import { listOf, Page } from "./page.ts";
 
 /** How urgent a job is: "back up now" is interactive, a schedule's run normal, a mass job bulk. */
@@ -61,6 +62,8 @@ export const Job = z.object({
   /** The failure in plain words. */
   reason: z.string().nullable(),
   hold: Hold.nullable(),
+  /** What the device was said to have been changed by, when that is why it is backed up. */
+  cause: JobCause.nullable(),
 }).meta({ id: "Job" });
 export type Job = z.infer<typeof Job>;
 

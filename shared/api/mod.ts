@@ -5,6 +5,7 @@ import * as agents from "./agents.ts";
 import * as apiTokens from "./api_tokens.ts";
 import * as audit from "./audit.ts";
 import * as backups from "./backups.ts";
+import * as changeHints from "./change_hints.ts";
 import * as credentials from "./credentials.ts";
 import * as devices from "./devices.ts";
 import * as health from "./health.ts";
@@ -24,6 +25,7 @@ const NOUNS = {
   apiTokens,
   audit,
   backups,
+  changeHints,
   credentials,
   devices,
   health,

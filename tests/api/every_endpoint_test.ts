@@ -137,6 +137,7 @@ const SAMPLES: Readonly<Record<string, unknown>> = {
   updateTenant: { name: "Renamed" },
   approveAgent: { fingerprint: "A".repeat(43) },
   retrustAgent: { bootId: NIL },
+  createChangeHint: { address: "192.0.2.1" },
 };
 
 /** No filter takes a NUL. */
