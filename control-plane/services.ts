@@ -30,6 +30,8 @@ export interface ServiceOptions {
   readonly keyRing: KeyRing;
   readonly config: Pick<Config, "publicUrl" | "trustedProxies">;
   readonly log: Log;
+  /** Default: a thread of its own, which ends with the rest. */
+  readonly passwords?: Passwords;
   /** Default: those that ship. */
   readonly drivers?: DriverSet;
   /** Default: the one of this release. */
@@ -38,11 +40,11 @@ export interface ServiceOptions {
 
 /** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
 export async function startServices(
-  { database: { db, waitMs }, keyRing, config, log, ...release }: ServiceOptions,
+  { database: { db, waitMs }, keyRing, config, log, ...given }: ServiceOptions,
 ): Promise<Services & AsyncDisposable> {
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
-  const passwords = startPasswords();
+  const passwords = given.passwords ?? startPasswords();
   const texts = startTexts();
   const wakeups = new Wakeups(db);
   const overload = new Overload(waitMs ?? (() => 0));
@@ -52,8 +54,8 @@ export async function startServices(
     keyRing,
     passwords,
     texts,
-    drivers: release.drivers ?? SHIPPED_DRIVERS,
-    engineVersion: release.engineVersion ?? ENGINE_VERSION,
+    drivers: given.drivers ?? SHIPPED_DRIVERS,
+    engineVersion: given.engineVersion ?? ENGINE_VERSION,
     wakeups,
     log,
     ...config,
@@ -65,7 +67,7 @@ export async function startServices(
     throttle: new LoginThrottle(),
     cookie: sessionCookie(config.publicUrl),
     async [Symbol.asyncDispose]() {
-      passwords[Symbol.dispose]();
+      if (!given.passwords) passwords[Symbol.dispose]();
       texts[Symbol.dispose]();
       overload[Symbol.dispose]();
       await wakeups.close();

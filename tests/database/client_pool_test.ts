@@ -4,6 +4,7 @@ import type { Kysely } from "kysely";
 import { connectDatabase } from "../../control-plane/database/connect.ts";
 import type { Database } from "../../control-plane/database/schema.ts";
 import { startEmbeddedPostgres } from "../../control-plane/database/embedded.ts";
+import { plantCluster } from "../support/cluster_seed.ts";
 
 const PATIENCE_MS = 700;
 const AWAY = { code: "DATABASE_AWAY" };
@@ -11,10 +12,9 @@ const AWAY = { code: "DATABASE_AWAY" };
 async function withPool(run: (db: Kysely<Database>) => Promise<void>): Promise<void> {
   const parent = await Deno.makeTempDir({ prefix: "rookery-pool-" });
   try {
-    await using cluster = await startEmbeddedPostgres({
-      dataDir: `${parent}/data`,
-      durable: false,
-    });
+    const dataDir = `${parent}/data`;
+    await plantCluster(dataDir);
+    await using cluster = await startEmbeddedPostgres({ dataDir, durable: false });
     await using database = connectDatabase(cluster.connection, {
       poolSize: 2,
       maxLifetimeSeconds: null,

@@ -9,6 +9,7 @@ import {
   useEmbeddedPostgres,
 } from "../../control-plane/database/embedded.ts";
 import { exists, postmasterPid, startClusterProcess, until } from "./cluster_process.ts";
+import { plantCluster } from "../support/cluster_seed.ts";
 import { skipUnless } from "../support/skip.ts";
 
 const asNobody = skipUnless(Deno.uid() === 0, "only root can play another user");
@@ -19,6 +20,13 @@ async function closedFolder(): Promise<{ readonly dataDir: string } & AsyncDispo
   await Deno.chmod(parent, 0o700);
   const remove = () => Deno.remove(parent, { recursive: true });
   return { dataDir: join(parent, "data"), [Symbol.asyncDispose]: remove };
+}
+
+/** One with a cluster in it, for tests of what becomes of one. */
+async function clusterFolder(): Promise<{ readonly dataDir: string } & AsyncDisposable> {
+  const folder = await closedFolder();
+  await plantCluster(folder.dataDir);
+  return folder;
 }
 
 function start(dataDir: string, options: Omit<EmbeddedOptions, "dataDir"> = {}) {
@@ -58,7 +66,7 @@ Deno.test("startEmbeddedPostgres() is durable unless told otherwise", async () =
 });
 
 Deno.test("startEmbeddedPostgres() starts a killed server again and the same pool goes on", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   const restarted = Promise.withResolvers<string>();
   await using cluster = await startEmbeddedPostgres({
     dataDir: folder.dataDir,
@@ -80,7 +88,7 @@ Deno.test("startEmbeddedPostgres() starts a killed server again and the same poo
 });
 
 Deno.test("startEmbeddedPostgres() starts again and again although its supervisor was killed too", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   const said: string[] = [];
   let restarts = 0;
   await using cluster = await start(folder.dataDir, {
@@ -97,7 +105,7 @@ Deno.test("startEmbeddedPostgres() starts again and again although its superviso
 });
 
 Deno.test("startEmbeddedPostgres() makes its socket's folder anew when that was removed", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   const restarted = Promise.withResolvers<string>();
   await using cluster = await start(folder.dataDir, { onRestart: restarted.resolve });
   await Deno.remove(cluster.socketDir, { recursive: true });
@@ -108,7 +116,7 @@ Deno.test("startEmbeddedPostgres() makes its socket's folder anew when that was 
 });
 
 Deno.test("startEmbeddedPostgres() refuses a folder in use; useEmbeddedPostgres() attaches to it", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   await using owner = await startClusterProcess(folder.dataDir);
   await assert.rejects(start(folder.dataDir), {
     name: "DataFolderInUseError",
@@ -122,7 +130,7 @@ Deno.test("startEmbeddedPostgres() refuses a folder in use; useEmbeddedPostgres(
 });
 
 Deno.test("startEmbeddedPostgres() refuses a folder of another major version and names the remedy", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   await (await start(folder.dataDir)).stop();
   await Deno.writeTextFile(`${folder.dataDir}/postgres/PG_VERSION`, "17\n");
   await assert.rejects(
@@ -133,7 +141,7 @@ Deno.test("startEmbeddedPostgres() refuses a folder of another major version and
 });
 
 Deno.test("startEmbeddedPostgres() is not disturbed by the pid file of a program that is not PostgreSQL", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   await (await start(folder.dataDir)).stop();
   const pidFile = `${folder.dataDir}/postgres/postmaster.pid`;
   await Deno.writeTextFile(pidFile, `${Deno.pid}\n${folder.dataDir}/postgres\n`, { mode: 0o600 });
@@ -151,7 +159,7 @@ Deno.test("startEmbeddedPostgres() stops when its signal says so", async () => {
 });
 
 Deno.test("kill -9 of the process takes PostgreSQL with it, and the next start finds the data", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   const first = await startClusterProcess(folder.dataDir);
   const made = "create table kept (answer integer); insert into kept values (7) returning answer";
   await using database = connectDatabase(first.connection, {
@@ -169,7 +177,7 @@ Deno.test("kill -9 of the process takes PostgreSQL with it, and the next start f
 });
 
 Deno.test("kill -9 of everything at once leaves a stale pid file that the next start gets over", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   const first = await startClusterProcess(folder.dataDir);
   const pid = await postmasterPid(folder.dataDir);
   const supervisor = await parentOf(pid);
@@ -185,7 +193,7 @@ Deno.test("kill -9 of everything at once leaves a stale pid file that the next s
 });
 
 Deno.test("an orphaned PostgreSQL is stopped before the next start", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   const first = await startClusterProcess(folder.dataDir);
   const pid = await postmasterPid(folder.dataDir);
   Deno.kill(await parentOf(pid), "SIGSTOP");
@@ -199,7 +207,7 @@ Deno.test("an orphaned PostgreSQL is stopped before the next start", async () =>
 });
 
 Deno.test("Ctrl-C leaves PostgreSQL alone until the process has drained", async () => {
-  await using folder = await closedFolder();
+  await using folder = await clusterFolder();
   await using held = await startClusterProcess(folder.dataDir);
   await held.kill("SIGINT");
   assert.deepEqual(await held.nextLine(), { answer: 42 });

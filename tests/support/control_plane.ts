@@ -13,6 +13,7 @@ import { type KeyRing, openKeyRing } from "../../control-plane/keys/key_ring.ts"
 import { type Services, startServices } from "../../control-plane/services.ts";
 import { issueSetupLink } from "../../control-plane/setup/setup_link.ts";
 import type { TestDatabase } from "./database.ts";
+import { sharedPasswords } from "./passwords.ts";
 
 export interface TestControlPlaneOptions {
   /** Default `http://rookery.test`. */
@@ -119,6 +120,7 @@ async function startControlPlane(
   const services = await startServices({
     database,
     keyRing: await makeKeyRing(),
+    passwords: sharedPasswords(ADMINISTRATOR.password),
     ...drivers && { drivers },
     ...engineVersion !== undefined && { engineVersion },
     config: { publicUrl, trustedProxies: readTrustedProxies("") },

@@ -7,6 +7,7 @@ import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
 import { setUp } from "@rookery/shared/api/setup.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
 import type { AgentId, SiteId } from "@rookery/shared/ids.ts";
+import { plantCluster } from "./cluster_seed.ts";
 import type { Child, ProcessGroup } from "./processes.ts";
 
 const START_MS = 60_000;
@@ -70,6 +71,7 @@ export class Installation {
     options: { databaseUrl?: string } = {},
   ): Promise<Installation> {
     const installation = new Installation(group, await freePort(), options.databaseUrl);
+    if (options.databaseUrl === undefined) await plantCluster(installation.dataFolder);
     await installation.startControlPlane();
     return installation;
   }

@@ -4,6 +4,8 @@
  */
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { makeSeed } from "./cluster_seed.ts";
+import { groupTests } from "./group_tests.ts";
 import { endProcesses, listFolder } from "./left_behind.ts";
 import { lockRun, RUN_PREFIX, sweepRuns } from "./sweep.ts";
 import { countCases, readSkips, summarise } from "./test_report.ts";
@@ -15,11 +17,14 @@ const MOST_MINUTES = 30;
 const INTERRUPTED = 130;
 /** For who has just checked the types. */
 const UNCHECKED = "--no-check";
+/** Whoever names files, or picks tests, gets each file in an isolate of its own. */
+const GROUPED_WITH = /^--(?:clean|coverage)(?:=|$)/;
 
 /** A run's folder: reports above, temporary files of the tests below. */
 interface Run {
   readonly folder: string;
   readonly temp: string;
+  readonly groups: string;
   readonly junit: string;
   readonly skips: string;
   readonly id: string;
@@ -60,12 +65,14 @@ async function makeRun(): Promise<Run> {
   const id = crypto.randomUUID();
   // Kept short: sockets stand below it, and their paths may have 107 bytes.
   const folder = await Deno.makeTempDir({ prefix: RUN_PREFIX });
-  const temp = join(folder, "t");
+  const [temp, groups] = [join(folder, "t"), join(folder, "groups")];
   await Deno.mkdir(temp);
+  await Deno.mkdir(groups);
   // Test programs that run as another user must be able to enter.
   await Deno.chmod(folder, 0o711);
   await Deno.chmod(temp, 0o1777);
-  return { id, folder, temp, junit: join(folder, "junit.xml"), skips: join(folder, "skips") };
+  const [junit, skips] = [join(folder, "junit.xml"), join(folder, "skips")];
+  return { id, folder, temp, groups, junit, skips };
 }
 
 /** Ctrl-C, SIGTERM and the limit of a run: the tests are asked to end, then made to. */
@@ -114,11 +121,15 @@ function kill(child: Deno.ChildProcess | undefined, signal: Deno.Signal): void {
 }
 
 async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome> {
+  const seed = await makeSeed(join(run.folder, "seed"));
   const server = await openTestServer(Deno.env.get("ROOKERY_TEST_DATABASE_URL"));
   const left: string[] = [];
   let code = 1;
   try {
-    code = await runDenoTest(run, { interrupts, database: JSON.stringify(server.address) });
+    code = await runDenoTest(run, {
+      interrupts,
+      env: { ...seed, ROOKERY_TEST_DATABASE: JSON.stringify(server.address) },
+    });
     left.push(...await endProcesses({ variable: `ROOKERY_TEST_RUN=${run.id}`, folder: run.temp }));
   } finally {
     left.push(...(await server.close()).map((name) => `database ${name}`));
@@ -127,33 +138,20 @@ async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome>
   return { code, left };
 }
 
-/** Begun first, so that none of them is what the run waits for in the end. */
-const LONGEST = [
-  "tests/fleet/network_half_open_test.ts",
-  "tests/fleet/stored_truth_test.ts",
-  "tests/bench/agents_bench_test.ts",
-  "tests/support/run_tests_test.ts",
-  "tests/fleet/restart_test.ts",
-  "tests/fleet/identity_clone_test.ts",
-  "tests/fleet/spool_kill_test.ts",
-  "tests/database/embedded_test.ts",
-  "tests/fleet/rewrap_keys_test.ts",
-  "tests/fleet/live_frr_test.ts",
-];
-
 /** One file more at a time than there are processors: tests wait for sockets and timers more than they compute. */
 async function runDenoTest(
   run: Run,
-  options: { readonly interrupts: Interrupts; readonly database: string },
+  options: { readonly interrupts: Interrupts; readonly env: Record<string, string> },
 ): Promise<number> {
   // The types were checked once, for all: each thread that a test starts would be checked by itself.
   const given = Deno.args.filter((arg) => arg !== UNCHECKED);
-  const namesFiles = given.some((arg) => !arg.startsWith("-"));
-  const asked = namesFiles ? given : [...given, ...LONGEST, "."];
+  const asked = given.every((arg) => GROUPED_WITH.test(arg))
+    ? [...given, ...await groupTests(Deno.cwd(), run.groups)]
+    : given;
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", UNCHECKED, "--parallel", `--junit-path=${run.junit}`, ...asked],
     env: {
-      ROOKERY_TEST_DATABASE: options.database,
+      ...options.env,
       ROOKERY_TEST_SKIPS: run.skips,
       ROOKERY_TEST_RUN: run.id,
       TMPDIR: run.temp,

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { databaseUrl } from "../../control-plane/database/connect.ts";
 import { TextLines } from "../../control-plane/database/text_lines.ts";
+import type { TestServerAddress } from "./test_server.ts";
 
 const RUNNER = fileURLToPath(new URL("run_tests.ts", import.meta.url));
 const SUPPORT = new URL(".", import.meta.url).href;
@@ -13,18 +15,26 @@ interface RunningTests extends AsyncDisposable {
   readonly child: Deno.ChildProcess;
 }
 
-/** Runs `deno task test` on one test file with this text. */
-async function runTests(text: string, env: Record<string, string> = {}): Promise<RunningTests> {
+/** Runs `deno task test` on one test file with this text, or on all files of a tree. */
+async function runTests(
+  tests: string | Readonly<Record<string, string>>,
+  env: Record<string, string> = {},
+): Promise<RunningTests> {
   const folder = await Deno.makeTempDir();
   const temp = join(folder, "t");
-  await Deno.mkdir(temp);
-  await Deno.writeTextFile(join(folder, "example_test.ts"), text);
+  const tree = join(folder, "tree");
+  for (const path of [temp, tree]) await Deno.mkdir(path);
+  const files = typeof tests === "string" ? { "example_test.ts": tests } : tests;
+  for (const [name, text] of Object.entries(files)) {
+    await Deno.writeTextFile(join(tree, name), text);
+  }
+  const named = typeof tests === "string" ? [join(tree, "example_test.ts")] : [];
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", RUNNER, "--no-check", join(folder, "example_test.ts")],
-    cwd: fileURLToPath(new URL("../..", import.meta.url)),
-    // Its own server even where this test has one: the end of a run is what is tested.
+    args: ["run", "-A", RUNNER, "--no-check", ...named],
+    cwd: named.length > 0 ? fileURLToPath(new URL("../..", import.meta.url)) : tree,
     env: {
       TMPDIR: temp,
+      // A server of its own: the end of a run is what is tested, unless `env` says otherwise.
       ROOKERY_TEST_DATABASE: "",
       ROOKERY_TEST_DATABASE_URL: "",
       ROOKERY_REQUIRE_LIVE: "",
@@ -48,6 +58,14 @@ async function runTests(text: string, env: Record<string, string> = {}): Promise
   return { temp, child, [Symbol.asyncDispose]: remove };
 }
 
+/** For runs whose own server is not what is tested: one is started already, and to start another takes seconds. */
+function sharedServer(): Record<string, string> {
+  const given = Deno.env.get("ROOKERY_TEST_DATABASE");
+  if (!given) return {};
+  const { server }: TestServerAddress = JSON.parse(given);
+  return { ROOKERY_TEST_DATABASE_URL: databaseUrl(server) };
+}
+
 async function listOf(folder: string): Promise<readonly string[]> {
   return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
 }
@@ -61,7 +79,7 @@ live("backs up FRR again", () => {});
 `;
 
 Deno.test("run_tests says what it skipped and why, and counts it as neither passed nor failed", async () => {
-  await using run = await runTests(SKIPPING);
+  await using run = await runTests(SKIPPING, sharedServer());
   const { code, stdout } = await run.child.output();
   const lines = new TextDecoder().decode(stdout).trimEnd().split("\n").slice(-2);
   assert.deepEqual(lines, ["1 passed, 0 failed, 2 skipped", "skipped 2: FRR is not installed"]);
@@ -70,7 +88,7 @@ Deno.test("run_tests says what it skipped and why, and counts it as neither pass
 });
 
 Deno.test("run_tests fails a skipped test under ROOKERY_REQUIRE_LIVE", async () => {
-  await using run = await runTests(SKIPPING, { ROOKERY_REQUIRE_LIVE: "1" });
+  await using run = await runTests(SKIPPING, { ...sharedServer(), ROOKERY_REQUIRE_LIVE: "1" });
   const { code, stdout } = await run.child.output();
   assert.equal(new TextDecoder().decode(stdout).trimEnd().split("\n").at(-1), "1 passed, 2 failed");
   assert.equal(code, 1);
@@ -104,18 +122,88 @@ Deno.test("run_tests fails a run that leaves a database, a process or a file, an
 });
 
 Deno.test("run_tests fails for a file that cannot be loaded", async () => {
-  await using run = await runTests("throw new Error('no')");
+  await using run = await runTests("throw new Error('no')", sharedServer());
   const { code, stdout } = await run.child.output();
   assert.match(new TextDecoder().decode(stdout), /^0 passed, 1 failed$/m);
   assert.equal(code, 1);
 });
 
+const HOOKED = `
+const open = [];
+Deno.test.beforeAll(() => {
+  if (globalThis.inUse) throw new Error("the file before has not ended");
+  globalThis.inUse = true;
+  open.push(Deno.openSync("/dev/null"));
+});
+Deno.test("NAME finds what its hook opened", () => {
+  if (open.length !== 1) throw new Error("there is nothing");
+});
+Deno.test.afterAll(() => {
+  for (const file of open) file.close();
+  globalThis.inUse = false;
+});
+`;
+
+Deno.test("run_tests puts files into one isolate, where each has its hooks around its own tests", async () => {
+  const tree = Object.fromEntries(
+    ["a", "b", "c"].map((name) => [`${name}_test.ts`, HOOKED.replace("NAME", name)]),
+  );
+  await using run = await runTests(tree, sharedServer());
+  const { code, stdout } = await run.child.output();
+  const text = new TextDecoder().decode(stdout);
+  const ran = text.split("\n").filter((line) => line.endsWith("ms)") || line.endsWith("µs)"))
+    .map((line) => line.replace(/^\S+ => | \.\.\. .*$/g, ""));
+  assert.deepEqual(
+    ran.slice(0, 9),
+    ["c", "b", "a"].flatMap((name) => [
+      `hooks of ${name}_test.ts: before all`,
+      `${name} finds what its hook opened`,
+      `hooks of ${name}_test.ts: after all`,
+    ]),
+  );
+  assert.match(text, /^3 passed, 0 failed$/m);
+  assert.equal(code, 0);
+});
+
+const BROKEN = {
+  "deno.json": `{ "test": { "sanitizeResources": true } }`,
+  "fails_test.ts": `Deno.test("fails", () => { throw new Error("as it should"); });`,
+  "hook_test.ts": `Deno.test.afterAll(() => { throw new Error("not closed"); });
+Deno.test("has a hook that fails", () => {});`,
+  "leaks_test.ts": `Deno.test("leaks", () => void Deno.openSync("/dev/null"));`,
+  "throws_test.ts": `throw new Error("at its top");`,
+  "wrong_test.ts": `import "./nowhere.ts";`,
+};
+
+Deno.test("run_tests names each file of a group that fails, leaks or cannot be loaded, and runs the others", async () => {
+  const passes = `Deno.test("passes", () => {});`;
+  const tree = { "a_test.ts": passes, ...BROKEN, "z_test.ts": passes };
+  await using run = await runTests(tree, sharedServer());
+  const { code, stdout } = await run.child.output();
+  const text = new TextDecoder().decode(stdout);
+  const failures = text.slice(text.indexOf(" FAILURES ")).split("\n")
+    .flatMap((line) => /^(.*) => /.exec(line)?.[1] ?? []);
+  assert.deepEqual(failures.toSorted(), [
+    "fails",
+    "hooks of hook_test.ts: after all",
+    "leaks",
+    "throws_test.ts can be loaded",
+    "wrong_test.ts can be loaded",
+  ]);
+  assert.match(text, /^fails => \.\/fails_test\.ts:1:6$/m);
+  assert.match(text, /^3 passed, 5 failed$/m);
+  assert.equal(code, 1);
+});
+
 const WAITING = `
+import { plantCluster } from "${SUPPORT}cluster_seed.ts";
 import { testDatabase } from "${SUPPORT}database.ts";
 import { startEmbeddedPostgres } from "${SUPPORT}../../control-plane/database/embedded.ts";
 const database = testDatabase();
 Deno.test("waits", async () => {
-  await startEmbeddedPostgres({ dataDir: Deno.env.get("TMPDIR") + "/data", durable: false });
+  const dataDir = Deno.env.get("TMPDIR") + "/data";
+  await plantCluster(dataDir);
+  await startEmbeddedPostgres({ dataDir, durable: false });
   await database.sql\`select 1\`;
   console.log("waiting for ever");
   await new Promise((resolve) => setTimeout(resolve, 600_000));

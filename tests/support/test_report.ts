@@ -1,5 +1,6 @@
 /** The numbers of a test run, read from its JUnit report, and the block that `deno task test` ends with. */
 import type { Skip } from "./skip.ts";
+import { HOOKS_OF } from "./test_group.ts";
 
 /** How many test cases (steps count with their test) ended in which way. */
 export interface Counts {
@@ -11,7 +12,7 @@ export interface Counts {
 const CASE = /<testcase name="([^"]*)"[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g;
 const STEP_MARK = " &gt; ";
 
-/** Counts the test cases of a JUnit report as `deno test` writes it. */
+/** Counts the test cases of a JUnit report as `deno test` writes it; hooks only when they fail. */
 export function countCases(junit: string): Counts {
   const count = { passed: 0, failed: 0, skipped: 0 };
   for (const suite of junit.split("<testsuite ").slice(1)) {
@@ -20,6 +21,7 @@ export function countCases(junit: string): Counts {
       if (isStepOf(names, name)) continue;
       names.add(name);
       if (/<(?:failure|error)\b/.test(body)) count.failed++;
+      else if (name.startsWith(HOOKS_OF)) continue;
       else if (/<skipped\b/.test(body)) count.skipped++;
       else count.passed++;
     }

@@ -3,6 +3,7 @@ import { statfsSync } from "node:fs";
 import { connectDatabase, type DatabaseAddress } from "../../control-plane/database/connect.ts";
 import { startEmbeddedPostgres } from "../../control-plane/database/embedded.ts";
 import { migrate } from "../../control-plane/database/migrate.ts";
+import { plantCluster } from "./cluster_seed.ts";
 import { CLUSTER_PREFIX, sweepClusters } from "./sweep.ts";
 
 /** What a test file must know to clone a database; travels as JSON in ROOKERY_TEST_DATABASE. */
@@ -43,6 +44,7 @@ async function startCluster(stack: AsyncDisposableStack): Promise<DatabaseAddres
   await sweepClusters(dir);
   const dataDir = await Deno.makeTempDir({ dir, prefix: CLUSTER_PREFIX });
   stack.defer(() => Deno.remove(dataDir, { recursive: true }));
+  await plantCluster(dataDir);
   const settings = { max_connections: "300", wal_level: "minimal", max_wal_senders: "0" };
   const cluster = await startEmbeddedPostgres({ dataDir, durable: false, settings });
   stack.defer(cluster.stop);

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { type DatabaseAddress, databaseUrl } from "../../../control-plane/database/connect.ts";
 import { startEmbeddedPostgres } from "../../../control-plane/database/embedded.ts";
+import { plantCluster } from "../../support/cluster_seed.ts";
 import { type Child, ProcessGroup } from "../../support/processes.ts";
 import { onServer } from "../../support/test_server.ts";
 import { later } from "./sim_agent.ts";
@@ -38,6 +39,7 @@ export async function openStage({ replicas: count }: { replicas: number }): Prom
   await using stack = new AsyncDisposableStack();
   const group = stack.use(await ProcessGroup.create("rookery-bench-"));
   const dataDir = join(group.folder, "database");
+  await plantCluster(dataDir);
   const settings = { max_connections: "150", ...COUNTING };
   const postgres = stack.use(await startEmbeddedPostgres({ dataDir, settings }));
   const address = postgres.connection;

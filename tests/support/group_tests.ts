@@ -1,0 +1,75 @@
+/** Which test files share an isolate: most of what a small file costs is to load the modules that it needs. */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+/** Begun first, each alone, so that none of them is what the run waits for in the end. */
+const LONGEST = [
+  "tests/fleet/network_half_open_test.ts",
+  "tests/fleet/stored_truth_test.ts",
+  "tests/fleet/restart_test.ts",
+  "tests/bench/agents_bench_test.ts",
+  "tests/fleet/session_worker_test.ts",
+  "tests/support/run_tests_test.ts",
+  "tests/fleet/identity_clone_test.ts",
+  "tests/fleet/spool_kill_test.ts",
+  "tests/database/embedded_test.ts",
+  "tests/fleet/rewrap_keys_test.ts",
+  "tests/fleet/live_frr_test.ts",
+  "tests/web/pages_test.ts",
+];
+
+/** What they measure is of their own isolate, its memory or its event loop. */
+const ALONE = [
+  "tests/api/backups_texts_test.ts",
+  "tests/fleet/malformed_requests_test.ts",
+  "tests/fleet/network_slow_clients_test.ts",
+];
+
+/** Fewer would load more often; more would leave one processor idle while the last group ends. */
+const MOST_FILES = 8;
+const NO_SOURCE = /^(?:\..*|node_modules|dist|data|coverage)$/;
+const LOADER = new URL("test_group.ts", import.meta.url).href;
+
+/** Writes a module for each group below `folder`; returns what `deno test` is to be given, in this order. */
+export async function groupTests(
+  root: string,
+  folder: string,
+): Promise<readonly string[]> {
+  // Folders in this order: tests take longer than unit tests, which fill what is left of the time.
+  const files = (await listTests(root)).sort().reverse();
+  const alone = [...LONGEST, ...ALONE].filter((file) => files.includes(file));
+  const groups = formGroups(files.filter((file) => !alone.includes(file)));
+  const modules = await Promise.all(groups.map(async (group, index) => {
+    const path = join(folder, `group_${index + 1}_test.ts`);
+    await Deno.writeTextFile(path, moduleOf(root, group));
+    return path;
+  }));
+  return [...alone.map((file) => join(root, file)), ...modules];
+}
+
+async function listTests(root: string, folder = ""): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory, isFile } of Deno.readDir(join(root, folder))) {
+    const path = `${folder}${name}`;
+    if (isDirectory && !NO_SOURCE.test(name)) found.push(...await listTests(root, `${path}/`));
+    if (isFile && name.endsWith("_test.ts")) found.push(path);
+  }
+  return found;
+}
+
+/** Neighbours need the same modules. */
+function formGroups(files: readonly string[]): readonly (readonly string[])[] {
+  const count = Math.ceil(files.length / MOST_FILES);
+  return Array.from({ length: count }, (_, index) => {
+    const [from, to] = [index, index + 1].map((part) => Math.round(part * files.length / count));
+    return files.slice(from, to);
+  });
+}
+
+function moduleOf(root: string, files: readonly string[]): string {
+  const lines = files.map((file) => {
+    const url = JSON.stringify(pathToFileURL(join(root, file)).href);
+    return `await loadTestFile(${JSON.stringify(file)}, () => import(${url}));\n`;
+  });
+  return `import { loadTestFile } from ${JSON.stringify(LOADER)};\n${lines.join("")}`;
+}
