@@ -1,28 +1,12 @@
 import type { Driver } from "@rookery/shared/drivers/driver.ts";
 import { DRIVERS } from "@rookery/shared/drivers/mod.ts";
+import { isPlainRead } from "@rookery/shared/drivers/read_only.ts";
 
 /*
  * What a driver that came over the network may make this agent send. Whoever signs it may have been broken into, so that the
  * lists say what is allowed and nothing else is: a platform that needs more comes with a newer agent.
  */
 
-/** Of a command that reads: plain words, without quotes, variables, redirections, or a second command. */
-const WORDS = /^[\w.\/-]+(?: [\w.\/-]+)*$/;
-/** Only at the end of a command, and only these: other pipes write files. */
-const PIPES = [" | display omit", " | display set", " | no-more", " | nomore", " | grep ."];
-const READS = [
-  /^(?:show|display|get)(?: |$)/,
-  // Below /dev and /proc a file may do something when it is read.
-  /^cat \/(?:etc|config|usr\/lib)(?:\/[\w.-]+)+$/,
-  /^uname(?: -[a-z])?$/,
-  /^more system:running-config$/,
-  /^admin (?:display-config|show configuration(?: .+)?)$/,
-  /^\/export(?: (?:show-sensitive|hide-sensitive|compact|verbose|terse))*$/,
-  /^\/system (?:resource|routerboard|identity|license|package update) print$/,
-];
-/** Words with which a command that reads leaves something behind, on the device or elsewhere. */
-const WRITES =
-  /(?:^| )(?:redirect|append|tee|save|copy|file|request|tech-support|techsupport|diagnostic-information|support-bundle)(?: |$)/;
 /** What quiets the terminal of this one session. */
 const OPENINGS = [
   /^term(?:inal)? (?:length|width) \d{1,5}$/,
@@ -76,16 +60,6 @@ function linesOf(driver: Driver): readonly Line[] {
 /** Also the very commands of the drivers that came with this agent: one of them is a small program of a shell. */
 function isRead(text: string): boolean {
   return OWN_COMMANDS.has(text) || isPlainRead(text);
-}
-
-/** A command that reads by its form alone. */
-export function isPlainRead(text: string): boolean {
-  const pipe = PIPES.find((end) => text.endsWith(end)) ?? "";
-  const command = text.slice(0, text.length - pipe.length);
-  return !WRITES.test(command) && !command.includes("..") &&
-    READS.some((read) => read.test(command)) &&
-    // A colon stands in one command only, which is matched whole.
-    (WORDS.test(command) || command === "more system:running-config");
 }
 
 function among(patterns: readonly RegExp[]): (text: string) => boolean {

@@ -1,21 +1,16 @@
 import { BackupConfigOutcome, BackupConfigPayload } from "@rookery/shared/jobs/backup_config.ts";
 import type { RunnableLease } from "../verify_lease.ts";
 import type { JobOptions, JobResult } from "./mod.ts";
+import { orderOf } from "./order.ts";
 
 /** Reads the device's configurations; what did not change is reported and not uploaded. */
 export async function backUpConfig(lease: RunnableLease, options: JobOptions): Promise<JobResult> {
-  const { claims, driver, credential } = lease;
-  const { device } = claims;
+  const { payload, baselines } = lease.claims;
   const report = await options.sessions.run({
-    driver,
-    target: { host: device.host, port: device.port },
-    credential,
-    hostKeyPolicy: device.hostKeyPolicy,
-    hostKeys: device.hostKeys,
-    legacyAlgorithms: device.legacyAlgorithms,
-    limits: claims.limits,
-    captures: BackupConfigPayload.parse(claims.payload).captures,
-    baselines: claims.baselines,
+    ...orderOf(lease),
+    kind: "backup_config",
+    captures: BackupConfigPayload.parse(payload).captures,
+    baselines,
   }, { signal: options.signal });
   return {
     outcome: BackupConfigOutcome.parse({

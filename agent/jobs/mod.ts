@@ -2,6 +2,9 @@ import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import type { RunnableLease } from "../verify_lease.ts";
 import type { SessionRunner } from "../workers/session_threads.ts";
 import { backUpConfig } from "./backup_config.ts";
+import { checkReachability } from "./check_reachability.ts";
+import { detectPlatform } from "./detect_platform.ts";
+import { runCommands } from "./run_commands.ts";
 
 /** Bytes that an outcome names and that the control plane may not have yet. */
 export interface Upload {
@@ -26,4 +29,7 @@ export type JobRunner = (lease: RunnableLease, options: JobOptions) => Promise<J
 /** Every kind of job and what runs it; a runner throws a DeviceError when the attempt failed. */
 export const RUNNERS = {
   backup_config: backUpConfig,
+  check_reachability: checkReachability,
+  run_commands: runCommands,
+  detect_platform: detectPlatform,
 } satisfies Record<JobKind, JobRunner>;

@@ -11,6 +11,8 @@ import { shellRunner } from "./shell_command.ts";
 /** A device that is ready for the driver's commands. */
 export interface CommandLine {
   readonly run: RunCommand;
+  /** The line at which it waits; empty over exec, which shows none. */
+  readonly prompt: string;
   /** Leaves without saving anything; never fails, and never waits for long. */
   readonly logOut: () => Promise<void>;
 }
@@ -35,7 +37,7 @@ export async function openCommandLine(
   const { driver, signal, idleSeconds } = options;
   if (driver.transport === "exec") {
     const logOut = () => Promise.resolve();
-    return { run: execRunner(connection, { driver, signal, idleSeconds }), logOut };
+    return { run: execRunner(connection, { driver, signal, idleSeconds }), prompt: "", logOut };
   }
   const shell = await connection.openShell(driver.terminal, { signal });
   const console = new Console(shell, { signal, idleSeconds });
@@ -48,7 +50,7 @@ export async function openCommandLine(
   });
   const run = shellRunner({ console, driver, prompt });
   await quietTerminal(run, driver);
-  return { run, logOut: () => logOut(console, driver) };
+  return { run, prompt: prompt.text, logOut: () => logOut(console, driver) };
 }
 
 async function quietTerminal(run: RunCommand, driver: Driver): Promise<void> {

@@ -1,4 +1,5 @@
 import type { HostKeySeen } from "@rookery/shared/jobs/backup_config.ts";
+import type { ReachStage } from "@rookery/shared/jobs/check_reachability.ts";
 import type { HostKeyPolicy } from "@rookery/shared/jobs/lease.ts";
 import type { Socket } from "node:net";
 import { resolveAddresses } from "./address.ts";
@@ -30,6 +31,14 @@ export interface ConnectOptions {
   readonly signal: AbortSignal;
   /** The agent's local policy, asked after the name look-up; everything is allowed without it. */
   readonly allowAddress?: ((address: string) => boolean) | undefined;
+  /** Told of every stage that was passed. */
+  readonly onStage?: ((passed: PassedStage) => void) | undefined;
+}
+
+/** A stage on the way to a device, and what was seen there: the address, or the identification line. */
+export interface PassedStage {
+  readonly stage: ReachStage;
+  readonly seen?: string | undefined;
 }
 
 /**
@@ -42,6 +51,32 @@ export async function connect(options: ConnectOptions): Promise<DeviceConnection
   const key = options.privateKey === undefined
     ? undefined
     : readPrivateKey(options.privateKey, options.passphrase);
+  const { socket, stage } = await openTo(options);
+  return await orDestroy(socket, options, async () => {
+    await meet(socket, { ...options, stage });
+    const { username, password } = options;
+    const secrets = { username, password, key, where: stage.where };
+    const connection = await handshake(socket, { ...options, ...stage, secrets });
+    options.onStage?.({ stage: "login" });
+    return connection;
+  });
+}
+
+/** Goes as far as the device's SSH identification, and leaves. Throws a `DeviceError` as `connect` does. */
+export async function knock(options: KnockOptions): Promise<void> {
+  if (options.signal.aborted) throw abortError(options.signal);
+  markTurn();
+  const { socket, stage } = await openTo(options);
+  await orDestroy(socket, options, () => meet(socket, { ...options, stage }));
+  await destroySocket(socket);
+}
+
+type KnockOptions = Pick<
+  ConnectOptions,
+  "host" | "port" | "addresses" | "connectSeconds" | "signal" | "allowAddress" | "onStage"
+>;
+
+async function openTo(options: KnockOptions): Promise<{ socket: Socket; stage: StageOptions }> {
   const where = options.host.includes(":")
     ? `[${options.host}]:${options.port}`
     : `${options.host}:${options.port}`;
@@ -53,32 +88,28 @@ export async function connect(options: ConnectOptions): Promise<DeviceConnection
   });
   const socket = await openSocket({ addresses, port: options.port }, stage);
   destroyOnAbort(socket, options.signal);
-  return await speak(socket, { ...options, key, stage });
+  return { socket, stage };
 }
 
-async function speak(
+async function meet(
   socket: Socket,
-  options: ConnectOptions & {
-    readonly key: ReturnType<typeof readPrivateKey> | undefined;
-    readonly stage: StageOptions;
-  },
-): Promise<DeviceConnection> {
+  { onStage, stage }: Pick<ConnectOptions, "onStage"> & { readonly stage: StageOptions },
+): Promise<void> {
+  onStage?.({ stage: "tcp", seen: socket.remoteAddress });
+  onStage?.({ stage: "banner", seen: await awaitIdent(socket, stage) });
+}
+
+async function orDestroy<Result>(
+  socket: Socket,
+  { signal }: Pick<ConnectOptions, "signal">,
+  run: () => Promise<Result>,
+): Promise<Result> {
   try {
-    await awaitIdent(socket, options.stage);
-    return await handshake(socket, {
-      ...options,
-      ...options.stage,
-      secrets: {
-        username: options.username,
-        password: options.password,
-        key: options.key,
-        where: options.stage.where,
-      },
-    });
+    return await run();
   } catch (error) {
     await destroySocket(socket);
     // A destroyed socket looks like a lost connection; the abort is why it was destroyed.
-    throw options.signal.aborted ? abortError(options.signal) : error;
+    throw signal.aborted ? abortError(signal) : error;
   }
 }
 

@@ -10,9 +10,10 @@ const MAX_LINE_BYTES = 8 * 1024;
 
 /**
  * Waits until the device has sent its whole SSH identification line, then puts all bytes back for ssh2, which loses
- * bytes when that line comes in more than two pieces (1.17). It costs nothing: ssh2 too waits for the line.
+ * bytes when that line comes in more than two pieces (1.17). It costs nothing: ssh2 too waits for the line, which is
+ * returned as plain text.
  */
-export async function awaitIdent(socket: Socket, options: StageOptions): Promise<void> {
+export async function awaitIdent(socket: Socket, options: StageOptions): Promise<string> {
   const heard = new Heard();
   const done = Promise.withResolvers<void>();
   const onData = (chunk: Buffer) => heard.add(chunk) && done.resolve();
@@ -28,6 +29,7 @@ export async function awaitIdent(socket: Socket, options: StageOptions): Promise
   const refusal = heard.refusal();
   if (refusal) throw notSsh(refusal, heard, options.where);
   socket.unshift(heard.bytes);
+  return heard.ident;
 }
 
 class Heard {
@@ -46,6 +48,11 @@ class Heard {
     if (this.bytes.length > MAX_BYTES) return "it sends data without an SSH banner";
     const lineBytes = this.bytes.length - 1 - this.bytes.lastIndexOf(0x0a);
     return lineBytes > MAX_LINE_BYTES ? "it sends data without an SSH banner" : undefined;
+  }
+
+  /** The identification line, at most the 255 characters that RFC 4253 allows. */
+  get ident(): string {
+    return plainText(this.#ident() ?? "", 255);
   }
 
   #ident(): string | undefined {

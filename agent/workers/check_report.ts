@@ -1,5 +1,6 @@
 import { sha256 } from "@rookery/shared/canonical_json.ts";
 import { capturesOf } from "@rookery/shared/drivers/mod.ts";
+import { MOST_OUTPUT_BYTES } from "@rookery/shared/jobs/run_commands.ts";
 import type { SentOrder, SentReport } from "./messages.ts";
 
 /**
@@ -7,8 +8,39 @@ import type { SentOrder, SentReport } from "./messages.ts";
  * truth of a text, which only the device knows: it says that nothing came that was not asked for.
  */
 export async function whatIsWrong(
-  { captures }: SentReport,
-  { driver, captures: names, limits }: SentOrder,
+  report: SentReport,
+  order: SentOrder,
+): Promise<string | undefined> {
+  if (report.kind === "backup_config" && order.kind === "backup_config") {
+    return await whatIsWrongWithBackup(report, order);
+  }
+  if (report.kind === "run_commands" && order.kind === "run_commands") {
+    return whatIsWrongWithOutputs(report, order);
+  }
+  if (report.kind === "detect_platform" && order.kind === "detect_platform") {
+    return report.answers.every(({ command }, index) => command === order.probes[index])
+      ? undefined
+      : "its answers are not to the commands of the order";
+  }
+  return report.kind === order.kind ? undefined : "it is of another kind than the order";
+}
+
+function whatIsWrongWithOutputs(
+  { outputs }: Of<SentReport, "run_commands">,
+  { commands }: Of<SentOrder, "run_commands">,
+): string | undefined {
+  if (outputs.map(({ command }) => command).join("\n") !== commands.join("\n")) {
+    return "its outputs are not those of the order";
+  }
+  const size = outputs.reduce((sum, { text }) => sum + text.length, 0);
+  return size > MOST_OUTPUT_BYTES ? "it is larger than the limit" : undefined;
+}
+
+type Of<Union, Kind> = Extract<Union, { readonly kind: Kind }>;
+
+async function whatIsWrongWithBackup(
+  { captures }: Of<SentReport, "backup_config">,
+  { driver, captures: names, limits }: Of<SentOrder, "backup_config">,
 ): Promise<string | undefined> {
   const asked = capturesOf(driver, names).map(({ name }) => name);
   if (captures.map(({ outcome }) => outcome.name).join() !== asked.join()) {

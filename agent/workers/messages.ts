@@ -4,17 +4,21 @@
  */
 import { z } from "zod";
 import {
-  BackupConfigOutcome,
   CaptureOutcome,
   DeviceFacts,
   HostKeySeen,
+  SshAlgorithms,
 } from "@rookery/shared/jobs/backup_config.ts";
+import { CheckReachabilityOutcome } from "@rookery/shared/jobs/check_reachability.ts";
+import { DetectPlatformOutcome } from "@rookery/shared/jobs/detect_platform.ts";
 import { FailureCode, toldText } from "@rookery/shared/jobs/failure.ts";
+import { RunCommandsOutcome } from "@rookery/shared/jobs/run_commands.ts";
 import type { LocalPolicy } from "../local_policy.ts";
 import type { SessionOrder } from "../session/session.ts";
 
 /** An order as it travels: no functions, and the credential beside it, in bytes that can be wiped. */
-export type SentOrder = Omit<SessionOrder, "credential" | "allowAddress">;
+export type SentOrder = Sent<SessionOrder>;
+type Sent<Order> = Order extends SessionOrder ? Omit<Order, "credential" | "allowAddress"> : never;
 
 /** Main thread to session thread. Not checked there: whoever controls the main thread needs no session thread. */
 export type ToThread =
@@ -29,16 +33,27 @@ export type ToThread =
 
 const SessionId = z.int().min(1);
 
-/** A report whose texts are there in full; `addresses` and limits of its order are checked by `checkReport`. */
-export const SentReport = z.strictObject({
+/** A backup whose texts are there in full; the names and limits of its order are checked by `whatIsWrong`. */
+const SentBackup = z.strictObject({
+  kind: z.literal("backup_config"),
   captures: z.array(z.strictObject({
     outcome: CaptureOutcome,
     raw: z.instanceof(Uint8Array<ArrayBuffer>),
   })).min(1).max(50),
   facts: DeviceFacts,
   hostKey: HostKeySeen,
-  algorithms: BackupConfigOutcome.shape.algorithms,
+  algorithms: SshAlgorithms,
 });
+
+export const SentReport = z.discriminatedUnion("kind", [
+  SentBackup,
+  z.strictObject({
+    ...CheckReachabilityOutcome.shape,
+    kind: z.literal("check_reachability"),
+  }),
+  z.strictObject({ ...RunCommandsOutcome.shape, kind: z.literal("run_commands") }),
+  z.strictObject({ ...DetectPlatformOutcome.shape, kind: z.literal("detect_platform") }),
+]);
 export type SentReport = z.infer<typeof SentReport>;
 
 /** Session thread to main thread. */

@@ -102,13 +102,14 @@ export class SessionThread {
     return this.#pulse.ticks > 0 && this.#silentMs >= BLOCKED_MS;
   }
 
-  /** Runs a session in the thread; an aborted signal ends it as it ends `backUpDevice`. */
+  /** Runs a session in the thread; an aborted signal ends it as it ends `runSession`. */
   async run(
-    { credential, allowAddress: _, ...order }: SessionOrder,
+    { credential, allowAddress: _, ...sent }: SessionOrder,
     { signal }: { readonly signal: AbortSignal },
   ): Promise<SessionReport> {
     if (signal.aborted) throw abortError(signal);
     const id = ++this.#lastId;
+    const order = sent as SentOrder;
     const { host, port } = order.target;
     const running: Running = {
       order,
@@ -187,7 +188,7 @@ export class SessionThread {
       // Ended meanwhile: it has been rejected.
       if (!this.#running.has(id)) return;
       this.#forget(id);
-      return running.result.resolve(message.report);
+      return running.result.resolve(message.report as SessionReport);
     }
     this.#forget(id);
     if (message.type === "faulted") return running.result.reject(new Error(message.message));

@@ -1,7 +1,7 @@
 import { systemClock } from "../clock.ts";
 import { compilePolicy, type LocalPolicy } from "../local_policy.ts";
 import type { Log } from "../log.ts";
-import type { SessionOrder, SessionReport } from "../session/session.ts";
+import type { ReportOf, SessionOrder } from "../session/session.ts";
 import { resolveAddresses } from "../ssh/address.ts";
 import { abortError, DeviceError } from "../ssh/ssh_failure.ts";
 import { SessionThread, type ThreadEnd, type ThreadLimits } from "./session_thread.ts";
@@ -25,7 +25,10 @@ interface Slot {
 
 /** What runs sessions: the agent's threads, or a test's own. */
 export interface SessionRunner {
-  run(order: SessionOrder, options: { readonly signal: AbortSignal }): Promise<SessionReport>;
+  run<Order extends SessionOrder>(
+    order: Order,
+    options: { readonly signal: AbortSignal },
+  ): Promise<ReportOf<Order>>;
 }
 
 /**
@@ -72,7 +75,10 @@ export class SessionThreads implements SessionRunner {
    * Runs a session. The name is looked up here, so that a thread which may only reach the policy's networks needs no
    * resolver; the thread asks the policy again about the address it connects to.
    */
-  async run(order: SessionOrder, options: { signal: AbortSignal }): Promise<SessionReport> {
+  async run<Order extends SessionOrder>(
+    order: Order,
+    options: { signal: AbortSignal },
+  ): Promise<ReportOf<Order>> {
     const { signal } = options;
     const { host, port } = order.target;
     if (signal.aborted) throw abortError(signal);
@@ -85,7 +91,8 @@ export class SessionThreads implements SessionRunner {
     const thread = slot.thread ??= this.#start(slot);
     const report = await thread.run({ ...order, addresses }, options);
     slot.faults = 0;
-    return report;
+    // Its kind is that of the order: `whatIsWrong` has looked.
+    return report as ReportOf<Order>;
   }
 
   /** Starts the first thread, so that the first session need not wait for it, and a fault shows at once. */

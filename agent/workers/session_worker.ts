@@ -3,11 +3,11 @@
  * `ToThread`; out: `FromThread`.
  */
 import { compilePolicy, type LocalPolicy } from "../local_policy.ts";
-import { backUpDevice, type SessionOrder, type SessionReport } from "../session/session.ts";
+import { runSession, type SessionOrder, type SessionReport } from "../session/session.ts";
 import { DeviceError } from "../ssh/ssh_failure.ts";
 import { withTurns } from "../ssh/turn.ts";
 import { unlockedKeys } from "../ssh/unlocked_keys.ts";
-import type { FromThread, ToThread } from "./messages.ts";
+import type { FromThread, SentReport, ToThread } from "./messages.ts";
 import { Pulse } from "./pulse.ts";
 
 const TICK_MS = 100;
@@ -44,7 +44,7 @@ async function run(message: RunMessage): Promise<void> {
     const order = openOrder(message);
     const report = await withTurns(
       () => takeTurn(id),
-      () => backUpDevice(order, { signal: controller.signal }),
+      () => runSession(order, { signal: controller.signal }),
     );
     send({ type: "completed", id, report: sentReport(report) });
   } catch (error) {
@@ -77,10 +77,11 @@ function openOrder({ order, credential }: RunMessage): SessionOrder {
 }
 
 /** Each text in a buffer of its own, which changes hands without being copied. */
-function sentReport({ captures, ...report }: SessionReport) {
+function sentReport(report: SessionReport): SentReport {
+  if (report.kind !== "backup_config") return report as SentReport;
   return {
     ...report,
-    captures: captures.map(({ outcome, raw }) => ({ outcome, raw: new Uint8Array(raw) })),
+    captures: report.captures.map(({ outcome, raw }) => ({ outcome, raw: new Uint8Array(raw) })),
   };
 }
 
@@ -96,7 +97,7 @@ function answerOf(id: number, error: unknown): FromThread {
 }
 
 function send(message: FromThread): void {
-  const buffers = message.type === "completed"
+  const buffers = message.type === "completed" && message.report.kind === "backup_config"
     ? message.report.captures.map(({ raw }) => raw.buffer as ArrayBuffer)
     : [];
   scope.postMessage(message, buffers);

@@ -9,6 +9,7 @@ import type { LoginVerdict } from "../credentials/credential_state.ts";
 import type { Database, GrantsTable } from "../database/schema.ts";
 import type { Verdict } from "./accept.ts";
 import { backupWork } from "./backup_work.ts";
+import { commandsWork, detectWork, reachWork } from "./reading_work.ts";
 
 export type Grant = Selectable<GrantsTable>;
 
@@ -47,6 +48,9 @@ export interface KindWork {
 
 const KIND_WORK = {
   backup_config: backupWork,
+  check_reachability: reachWork,
+  run_commands: commandsWork,
+  detect_platform: detectWork,
 } as const satisfies Record<JobKind, KindWork>;
 
 /** By the name that stands in the database. */

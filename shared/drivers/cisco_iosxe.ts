@@ -59,6 +59,19 @@ export const cisco_iosxe = driver({
       ],
     },
   ],
+  clues: [
+    {
+      command: "show version",
+      line: /^Cisco IOS(?:[ -]XE)? Software\b/,
+      sure: "certain",
+      why: "the software names itself in the first lines of show version",
+    },
+    {
+      ident: /^SSH-(?:2\.0|1\.99)-Cisco-/,
+      sure: "possible",
+      why: "the SSH server of IOS and IOS XE, and of other Cisco software",
+    },
+  ],
   failures: [
     {
       pattern: /^% ?(?:Invalid|Incomplete|Ambiguous|Unknown|Unrecognized) (?:input|command)/,

@@ -125,6 +125,18 @@ const Secret = z.union([
   z.strictObject({ from: Pattern, to: Pattern, why: Why }),
 ]);
 
+/** How a device shows that it is of the platform: by its SSH identification, or by its answer to a command that reads. */
+const Clue = z.union([
+  z.strictObject({ ident: Pattern, sure: z.enum(["likely", "possible"]), why: Why }),
+  z.strictObject({
+    command: Command,
+    line: Pattern,
+    sure: z.enum(["certain", "likely"]),
+    why: Why,
+  }),
+]);
+export type Clue = z.infer<typeof Clue>;
+
 /** One platform, as data. */
 export const Driver = z.strictObject({
   platform: z.string().regex(/^[a-z0-9]+_?[a-z0-9]*$/).max(40),
@@ -148,6 +160,8 @@ export const Driver = z.strictObject({
   captures: z.array(Capture).min(1),
   facts: z.array(Facts).default([]),
   failures: z.array(FailureText).default([]),
+  /** What tells the platform from others. */
+  clues: z.array(Clue).default([]),
   noise: z.array(Noise).default([]),
   volatile: z.array(Volatile).default([]),
   secrets: z.array(Secret).default([]),

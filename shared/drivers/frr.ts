@@ -33,6 +33,12 @@ export const frr = driver({
       { name: "hostname", pattern: /^FRRouting \S+ \(([^)\s]+)\)/ },
     ],
   }],
+  clues: [{
+    command: "show version",
+    line: /^FRRouting \S/,
+    sure: "certain",
+    why: "vtysh names the program in the first line of show version",
+  }],
   failures: [
     {
       pattern:

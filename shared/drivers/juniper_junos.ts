@@ -35,6 +35,12 @@ export const juniper_junos = driver({
       fields: [{ name: "lastChangedBy", pattern: /^## Last commit: .{1,60} by (\S+)/ }],
     },
   ],
+  clues: [{
+    command: "show version",
+    line: /^(?:Junos: \S|JUNOS (?:Base|OS|Software) )/,
+    sure: "certain",
+    why: "the software names itself in show version",
+  }],
   failures: [
     { pattern: /^(?:error: )?(?:unknown command|syntax error)/, code: "command_rejected" },
     { pattern: /^error: permission denied/, code: "command_rejected" },

@@ -37,6 +37,19 @@ export const linux = driver({
     },
     { command: "uname -n", fields: [{ name: "hostname", pattern: /^(\S+)$/ }] },
   ],
+  clues: [
+    {
+      command: "uname -a",
+      line: /^Linux \S+ \d/,
+      sure: "likely",
+      why: "the kernel names itself; network systems that are built on Linux do so as well",
+    },
+    {
+      ident: /^SSH-2\.0-(?:OpenSSH|dropbear)_/,
+      sure: "possible",
+      why: "the SSH servers of Linux hosts, and of many network systems",
+    },
+  ],
   failures: [],
   volatile: [],
   secrets: [

@@ -39,15 +39,22 @@ export function capturesOf(driver: Driver, names: readonly string[]): readonly C
   return driver.captures.filter(({ name }) => names.length === 0 || names.includes(name));
 }
 
-/** Every line that the driver may send to read these captures (none named: all), sorted, each once. */
-export function commandsOf(driver: Driver, names: readonly string[]): readonly string[] {
+/** Every line that a session may send before and after its commands: to get to where they are run, and to leave. */
+export function linesAround(driver: Driver): readonly string[] {
   const modes = Object.values(driver.modes);
-  const lines = [
+  return [
     ...driver.opening.map(({ send }) => send),
     ...modes.flatMap(({ entries }) => entries.map(({ send }) => send)),
+    ...driver.transport === "shell" ? driver.logout : [],
+  ];
+}
+
+/** Every line that the driver may send to read these captures (none named: all), sorted, each once. */
+export function commandsOf(driver: Driver, names: readonly string[]): readonly string[] {
+  const lines = [
+    ...linesAround(driver),
     ...capturesOf(driver, names).flatMap(({ commands }) => commands),
     ...driver.facts.map(({ command }) => command),
-    ...driver.transport === "shell" ? driver.logout : [],
   ];
   return [...new Set(lines)].sort();
 }

@@ -54,18 +54,21 @@ export const DeviceFacts = z.strictObject({
 }).meta({ id: "DeviceFacts" });
 export type DeviceFacts = z.infer<typeof DeviceFacts>;
 
+/** The SSH algorithms that were negotiated, so that legacy ones are recorded and shown. */
+export const SshAlgorithms = z.strictObject({
+  kex: toldText(80),
+  cipher: toldText(80),
+  mac: toldText(80),
+  hostKey: toldText(80),
+}).meta({ id: "SshAlgorithms" });
+export type SshAlgorithms = z.infer<typeof SshAlgorithms>;
+
 /** What a completed `backup_config` reports. */
 export const BackupConfigOutcome = z.strictObject({
   captures: z.array(CaptureOutcome).min(1).max(50),
   facts: DeviceFacts,
   hostKey: HostKeySeen,
-  /** The SSH algorithms that were negotiated, so that legacy ones are recorded and shown. */
-  algorithms: z.strictObject({
-    kex: toldText(80),
-    cipher: toldText(80),
-    mac: toldText(80),
-    hostKey: toldText(80),
-  }),
+  algorithms: SshAlgorithms,
 }).meta({ id: "BackupConfigOutcome" });
 export type BackupConfigOutcome = z.infer<typeof BackupConfigOutcome>;
 

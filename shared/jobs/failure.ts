@@ -99,6 +99,7 @@ export const FAILURES = {
   lease_invalid: ["never", "The agent refused the lease: a field does not match what it knows."],
   lease_lost: ["session", "The agent lost its lease and stopped the session by itself."],
   deadline_passed: ["session", "The attempt passed its deadline."],
+  output_too_large: ["never", "The commands gave more output than a job may keep."],
   not_begun_in_time: ["never", "The job had not begun by its deadline."],
   session_lost: ["session", "The agent was not heard of any more."],
   blob_missing: ["transport", "The configuration was reported but never arrived."],

@@ -5,7 +5,7 @@ import { commandsOf, DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import { redact } from "@rookery/shared/drivers/redact.ts";
 import { decodeText } from "@rookery/shared/drivers/decode.ts";
 import { DeviceFacts } from "@rookery/shared/jobs/backup_config.ts";
-import { backUpDevice } from "../../agent/session/session.ts";
+import { backUpDevice } from "../../agent/session/back_up.ts";
 import { startDevice } from "../support/farm/device.ts";
 import { DEFAULT_LOGIN } from "../support/farm/login.ts";
 import { FARM_PLATFORMS, type Recording } from "../support/farm/recording.ts";

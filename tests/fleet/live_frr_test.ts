@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { backUpDevice, type SessionReport } from "../../agent/session/session.ts";
+import { backUpDevice, type BackupReport } from "../../agent/session/back_up.ts";
 import { makeHostKey, makeKeyPair } from "../support/farm/key_pair.ts";
 import { startFrr } from "../support/live/frr.ts";
 import { keyCredential, orderForLive } from "../support/live/live_order.ts";
@@ -11,7 +11,7 @@ const reason = liveReason("frr");
 const liveTest = skipUnless(reason === undefined, reason ?? "");
 const { signal } = new AbortController();
 
-function textOf({ captures }: SessionReport): string {
+function textOf({ captures }: BackupReport): string {
   return new TextDecoder().decode(captures[0]?.raw);
 }
 

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { driver, type DriverSource } from "@rookery/shared/drivers/driver.ts";
 import { DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import fc from "fast-check";
-import { isPlainRead, whyNotReadOnly } from "../../agent/read_only_commands.ts";
+import { whyNotReadOnly } from "../../agent/read_only_commands.ts";
+import { isPlainRead } from "@rookery/shared/drivers/read_only.ts";
 
 const PLAIN: DriverSource = {
   platform: "test",

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { normalisedSha256 } from "@rookery/shared/drivers/normalise.ts";
 import { commandsOf } from "@rookery/shared/drivers/mod.ts";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
-import { backUpDevice } from "../../agent/session/session.ts";
+import { backUpDevice } from "../../agent/session/back_up.ts";
 import { DEFAULT_LOGIN } from "../support/farm/login.ts";
 import { FARM_PLATFORMS, makeRecording } from "../support/farm/recording.ts";
 import { startDevice } from "../support/farm/device.ts";

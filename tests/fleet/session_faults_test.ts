@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { DeviceError } from "../../agent/ssh/ssh_failure.ts";
-import { backUpDevice } from "../../agent/session/session.ts";
+import { backUpDevice } from "../../agent/session/back_up.ts";
 import { appliesTo, type Fault, FAULTS } from "../support/farm/fault.ts";
 import { DEFAULT_LOGIN } from "../support/farm/login.ts";
 import { FARM_PLATFORMS, makeRecording } from "../support/farm/recording.ts";

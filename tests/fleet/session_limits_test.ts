@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { DeviceError } from "../../agent/ssh/ssh_failure.ts";
-import { backUpDevice, type SessionReport } from "../../agent/session/session.ts";
+import { backUpDevice, type BackupReport } from "../../agent/session/back_up.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 import { type FarmDevice, startDevice } from "../support/farm/device.ts";
 import { orderFor } from "../support/session_order.ts";
@@ -9,7 +9,7 @@ import { orderFor } from "../support/session_order.ts";
 async function abortAfter(device: FarmDevice, milliseconds: number, reason?: unknown) {
   const controller = new AbortController();
   const backup = backUpDevice(orderFor(device), { signal: controller.signal });
-  const ended = backup.then((report: SessionReport) => report, (error: unknown) => error);
+  const ended = backup.then((report: BackupReport) => report, (error: unknown) => error);
   await new Promise((resolve) => setTimeout(resolve, milliseconds));
   const abortedAt = performance.now();
   controller.abort(reason);

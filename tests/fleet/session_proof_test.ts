@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { findDriver } from "@rookery/shared/drivers/mod.ts";
-import { backUpDevice, type SessionOrder } from "../../agent/session/session.ts";
+import { backUpDevice, type BackupOrder } from "../../agent/session/back_up.ts";
 import { startDevice } from "../support/farm/device.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 import { type Answer, type Script, startScriptedShell } from "../support/scripted_shell.ts";
@@ -31,9 +31,10 @@ function router(...answers: readonly Answer[]): Script {
   };
 }
 
-function orderOf(port: number): SessionOrder {
+function orderOf(port: number): BackupOrder {
   const driver = findDriver("cisco_iosxe") ?? assert.fail();
   return {
+    kind: "backup_config",
     driver,
     target: { host: "127.0.0.1", port },
     credential: { username: "netops", password: "p" },

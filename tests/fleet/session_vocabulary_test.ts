@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type Driver, driver, type DriverSource } from "@rookery/shared/drivers/driver.ts";
-import { backUpDevice, type SessionOrder } from "../../agent/session/session.ts";
+import { backUpDevice, type BackupOrder } from "../../agent/session/back_up.ts";
 import { startDevice } from "../support/farm/device.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 import { type Script, type ScriptedShell, startScriptedShell } from "../support/scripted_shell.ts";
@@ -100,8 +100,9 @@ const SCRIPT: Script = {
   "show config\r": "show config\r\none \xe9\r\nend\r\nbox(system)#",
 };
 
-function orderOf(device: ScriptedShell, changed: Driver): SessionOrder {
+function orderOf(device: ScriptedShell, changed: Driver): BackupOrder {
   return {
+    kind: "backup_config",
     driver: changed,
     target: { host: device.host, port: device.port },
     credential: { username: "netops", password: "box-Password.1" },

@@ -1,7 +1,7 @@
 /** Sessions in threads of their own: what a hostile device can do to the others, and to the agent. */
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
-import { backUpDevice, type SessionOrder } from "../../agent/session/session.ts";
+import { backUpDevice, type BackupOrder } from "../../agent/session/back_up.ts";
 import { DeviceError } from "../../agent/ssh/ssh_failure.ts";
 import { SessionThreads } from "../../agent/workers/session_threads.ts";
 import { startWorker } from "../../agent/workers/start_worker.ts";
@@ -27,7 +27,7 @@ function makeThreads(options: ThreadOptions = {}) {
     log: (_level, event, fields) => log.push({ event, ...fields }),
     ...options,
   });
-  const run = (order: SessionOrder, signal = never) => threads.run(order, { signal });
+  const run = (order: BackupOrder, signal = never) => threads.run(order, { signal });
   return { threads, log, run, [Symbol.dispose]: () => threads.close() };
 }
 
@@ -180,7 +180,7 @@ function hostileText(text: string): string {
   return `${head}\n${"xyz\n".repeat(500_000)}!\n${tail}`;
 }
 
-function orderOf({ host, port, platform, login }: FarmMember): SessionOrder {
+function orderOf({ host, port, platform, login }: FarmMember): BackupOrder {
   return orderFor({ host, port, platform, login } as unknown as FarmDevice, { limits: LONG });
 }
 

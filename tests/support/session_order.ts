@@ -1,4 +1,4 @@
-import type { SessionOrder, SessionReport } from "../../agent/session/session.ts";
+import type { BackupOrder, BackupReport } from "../../agent/session/back_up.ts";
 import type { Driver } from "@rookery/shared/drivers/driver.ts";
 import { findDriver } from "@rookery/shared/drivers/mod.ts";
 import type { FarmDevice } from "./farm/device.ts";
@@ -10,14 +10,15 @@ export function driverOf({ platform }: Pick<FarmDevice, "platform">): Driver {
   return driver;
 }
 
-type Changes = Partial<Omit<SessionOrder, "limits">> & {
-  readonly limits?: Partial<SessionOrder["limits"]>;
+type Changes = Partial<Omit<BackupOrder, "limits">> & {
+  readonly limits?: Partial<BackupOrder["limits"]>;
 };
 
 /** The order for a backup of a farm device with its own login; short limits, so that faults show soon. */
-export function orderFor(device: FarmDevice, { limits, ...changes }: Changes = {}): SessionOrder {
+export function orderFor(device: FarmDevice, { limits, ...changes }: Changes = {}): BackupOrder {
   const { username, password, keyPair, enableSecret } = device.login;
   return {
+    kind: "backup_config",
     driver: driverOf(device),
     target: { host: device.host, port: device.port },
     credential: { username, password, privateKey: keyPair?.privateKey, enableSecret },
@@ -39,7 +40,7 @@ export function orderFor(device: FarmDevice, { limits, ...changes }: Changes = {
 }
 
 /** What a report leaves behind as the baseline of the next backup. */
-export function baselineOf({ captures }: SessionReport): SessionOrder["baselines"] {
+export function baselineOf({ captures }: BackupReport): BackupOrder["baselines"] {
   return Object.fromEntries(captures.map(({ outcome }) => {
     const { name, normalisedSha256, bytes, lines } = outcome;
     return [name, { normalisedSha256, bytes, lines }];

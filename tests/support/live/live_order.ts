@@ -1,4 +1,4 @@
-import type { SessionOrder } from "../../../agent/session/session.ts";
+import type { BackupOrder } from "../../../agent/session/back_up.ts";
 import { findDriver } from "@rookery/shared/drivers/mod.ts";
 import type { KeyPair } from "../farm/key_pair.ts";
 import type { LiveDevice } from "./live_device.ts";
@@ -6,11 +6,12 @@ import type { LiveDevice } from "./live_device.ts";
 /** The order for a backup of a live device with its password; its limits leave room for a slow machine. */
 export function orderForLive(
   device: LiveDevice,
-  changes: Partial<SessionOrder> = {},
-): SessionOrder {
+  changes: Partial<BackupOrder> = {},
+): BackupOrder {
   const driver = findDriver(device.platform);
   if (!driver) throw new TypeError(`Cannot back up a live ${device.platform}: no driver`);
   return {
+    kind: "backup_config",
     driver,
     target: { host: device.host, port: device.port },
     credential: device.login,
@@ -34,6 +35,6 @@ export function orderForLive(
 export function keyCredential(
   { login: { username } }: LiveDevice,
   { privateKey, passphrase }: KeyPair,
-): SessionOrder["credential"] {
+): BackupOrder["credential"] {
   return { username, privateKey, passphrase };
 }
