@@ -96,7 +96,9 @@ async function meet(
   { onStage, stage }: Pick<ConnectOptions, "onStage"> & { readonly stage: StageOptions },
 ): Promise<void> {
   onStage?.({ stage: "tcp", seen: socket.remoteAddress });
-  onStage?.({ stage: "banner", seen: await awaitIdent(socket, stage) });
+  // Not inside the optional call, which would not even wait for it when nobody listens.
+  const ident = await awaitIdent(socket, stage);
+  onStage?.({ stage: "banner", seen: ident });
 }
 
 async function orDestroy<Result>(
