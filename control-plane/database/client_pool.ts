@@ -5,6 +5,8 @@ import type { Sql } from "./connect.ts";
 export interface Client {
   /** `statement`'s result; throws a DatabaseAwayError as soon as the connection is lost, or does not answer in time. */
   run<T>(statement: (sql: Sql) => PromiseLike<T>): Promise<T>;
+  /** Nothing is to run on it any more: it is thrown away when it comes back. */
+  lose(why: string): void;
 }
 
 /** How to open a connection; `onLost` must be called when it ends. */

@@ -44,13 +44,21 @@ class PoolConnection implements DatabaseConnection {
     return { numAffectedRows: BigInt(result.count), rows };
   }
 
+  /** Throws when PostgreSQL rolled back instead, as it does after a statement whose error was caught. */
+  async commit(): Promise<void> {
+    const { command } = await this.client.run((own) => own.unsafe("commit"));
+    if (command !== "COMMIT") {
+      throw new Error("Cannot commit: a statement of the transaction had failed");
+    }
+  }
+
   // deno-lint-ignore require-yield
   async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
     await Promise.reject(new Error("Cannot stream a query: read it page by page"));
   }
 }
 
-/** Takes begin, commit and rollback from kysely. */
+/** Takes begin from kysely; its commit and rollback know only connections of its own. */
 class PoolDriver extends PostgresDriver {
   readonly #pool: ClientPool;
 
@@ -63,6 +71,20 @@ class PoolDriver extends PostgresDriver {
 
   override async acquireConnection(): Promise<DatabaseConnection> {
     return new PoolConnection(await this.#pool.acquire());
+  }
+
+  override async commitTransaction(connection: DatabaseConnection): Promise<void> {
+    if (connection instanceof PoolConnection) await connection.commit();
+  }
+
+  /** One that cannot be rolled back was lost, or is thrown away: either way the server rolls back, and what failed before is the error. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    if (!(connection instanceof PoolConnection)) return;
+    try {
+      await connection.client.run((own) => own.unsafe("rollback"));
+    } catch {
+      connection.client.lose("The transaction could not be rolled back");
+    }
   }
 
   override releaseConnection(connection: DatabaseConnection): Promise<void> {

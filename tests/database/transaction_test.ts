@@ -126,3 +126,13 @@ Deno.test("inTransaction() rolls back when its function throws", async () => {
   );
   assert.deepEqual(await valuesOf("undone"), [0, 0]);
 });
+
+Deno.test("inTransaction() fails when a statement had failed, although its error was caught", async () => {
+  await makeAccounts("caught");
+  const transaction = inTransaction(database.db, async (tx) => {
+    await fragment`update caught set x = 9`.execute(tx);
+    await fragment`insert into caught values (1, 1)`.execute(tx).catch(() => {});
+  });
+  await assert.rejects(transaction, /^Error: Cannot commit/);
+  assert.deepEqual(await valuesOf("caught"), [0, 0]);
+});
