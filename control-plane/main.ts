@@ -6,6 +6,7 @@ import { connectDatabase, type ConnectedDatabase } from "./database/connect.ts";
 import { openDataFolder, reasonOf } from "./database/data_folder.ts";
 import { startEmbeddedPostgres } from "./database/embedded.ts";
 import { migrate } from "./database/migrate.ts";
+import { untilStarted } from "./database/until_started.ts";
 import { affordableConnections, sharedBy } from "./http/connection_count.ts";
 import { DEFAULT_LIMITS, listen, type Listening } from "./http/listen.ts";
 import { type Log, logToStandardOutput } from "./http/log.ts";
@@ -75,7 +76,8 @@ async function openDatabase(
     : undefined;
   const address = config.databaseUrl ?? embedded?.connection ?? "";
   const database = stack.use(connectDatabase(address, { poolSize: POOL_SIZE }));
-  const applied = await migrate(database.sql).catch((cause) => {
+  const starting = untilStarted(database.sql).then(() => migrate(database.sql));
+  const applied = await starting.catch((cause) => {
     throw config.databaseUrl === undefined ? cause : namingDatabase(config.databaseUrl, cause);
   });
   if (applied.length > 0) log({ level: "info", message: "Migrations applied", applied });

@@ -5,6 +5,7 @@ import {
   databaseUrl,
   pingDatabase,
 } from "../../control-plane/database/connect.ts";
+import { untilStarted } from "../../control-plane/database/until_started.ts";
 import { testDatabase } from "../support/database.ts";
 
 const database = testDatabase({ empty: true });
@@ -75,4 +76,36 @@ Deno.test("pingDatabase() answers for a server and throws for none", async () =>
   const nowhere = { host: "/nonexistent", port: 5432, user: "u", database: "d" };
   await using none = connectDatabase(nowhere, { poolSize: 1 });
   await assert.rejects(pingDatabase(none), { code: "ENOENT" });
+});
+
+/** The first thing that a PostgreSQL says which refuses a connection: one message of the type E. */
+function refusal(code: string): Uint8Array<ArrayBuffer> {
+  const fields = ["SFATAL", "VFATAL", `C${code}`, "Mno", ""].map((field) => `${field}\0`).join("");
+  const text = new TextEncoder().encode(fields);
+  const bytes = new Uint8Array(5 + text.length);
+  bytes[0] = "E".charCodeAt(0);
+  new DataView(bytes.buffer).setInt32(1, 4 + text.length);
+  bytes.set(text, 5);
+  return bytes;
+}
+
+Deno.test("untilStarted() tries again while PostgreSQL starts, and for no other reason", async () => {
+  await untilStarted(database.sql);
+  const answers = ["57P03", "57P03", "28P01"];
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    for await (const connection of listener) {
+      await connection.read(new Uint8Array(1_024));
+      await connection.write(refusal(answers.shift() ?? "XX000"));
+      connection.close();
+    }
+  })();
+  {
+    const { port } = listener.addr;
+    await using away = connectDatabase(`postgres://nobody@127.0.0.1:${port}/none`);
+    await assert.rejects(untilStarted(away.sql), { code: "28P01" });
+    assert.deepEqual(answers, []);
+  }
+  listener.close();
+  await serving;
 });
