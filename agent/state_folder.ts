@@ -221,9 +221,14 @@ export class StateFolder {
   async #write(name: string, value: unknown): Promise<void> {
     const target = join(this.path, name);
     const text = `${JSON.stringify(value, null, 2)}\n`;
-    await writeDurably(`${target}.new`, new TextEncoder().encode(text));
-    await Deno.rename(`${target}.new`, target);
-    await this.#syncFolder();
+    try {
+      await writeDurably(`${target}.new`, new TextEncoder().encode(text));
+      await Deno.rename(`${target}.new`, target);
+      await this.#syncFolder();
+    } catch (cause) {
+      const why = remedyFor(cause, this.path);
+      throw new StateFolderError(`Cannot write ${name} in ${this.path}: ${why}`, { cause });
+    }
   }
 
   /** A rename is on disk only when its folder is. */
@@ -269,7 +274,12 @@ function remedyFor(error: unknown, path: string): string {
   if (error instanceof Deno.errors.PermissionDenied) {
     return `it, or a file in it, belongs to another user: ls -ln "${path}" says to whom. Run the agent as that one`;
   }
+  if (isDiskFull(error)) return "the disk is full. Make room, and start the agent again";
   return error instanceof Error ? error.message : String(error);
+}
+
+function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOSPC";
 }
 
 /** Returns once the bytes are on disk, not only in the cache. */
