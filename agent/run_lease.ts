@@ -72,6 +72,11 @@ export async function runLease(
   }
 }
 
+/** One line for every attempt that may touch its device from now on. */
+function logStart({ jti, sub, kind, epoch, device }: LeaseClaims, log: Log): void {
+  log("info", "attempt_started", { lease: jti, job: sub, kind, epoch, device: device.id });
+}
+
 /** One line for every attempt that is reported; why it failed stands in `attempt_failed` or `lease_refused`. */
 function logEnd(
   claims: LeaseClaims,
@@ -79,6 +84,7 @@ function logEnd(
   { durationMs, log }: { durationMs: number; log: Log },
 ): void {
   log("info", "attempt_ended", {
+    lease: claims.jti,
     job: claims.sub,
     kind: claims.kind,
     device: claims.device.id,
@@ -118,6 +124,7 @@ async function attempt(
   try {
     await untilConfirmed(lease, work);
     const { sessions } = work;
+    logStart(claims, work.log);
     const runnable = { ...verified, credential: await work.loginFor(verified.credential) };
     const { outcome, uploads } = await RUNNERS[claims.kind](runnable, { sessions, signal });
     return { report: { status: "completed", outcome: outcome as never }, uploads };
