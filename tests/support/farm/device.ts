@@ -17,6 +17,16 @@ export interface DeviceOptions {
   /** Goes on paging although paging was turned off. */
   readonly stickyPager?: boolean;
   readonly pagerErase?: "backspaces" | "blanks";
+  /** Told of everything that comes over the wire, connection by connection. */
+  readonly onEvent?: (event: WireEvent) => void;
+}
+
+/** What a device sees; connections are numbered from 1, each device's by themselves. */
+export interface WireEvent {
+  readonly event: "opened" | "login" | "command" | "sent" | "closed";
+  readonly connection: number;
+  readonly user?: string;
+  readonly accepted?: boolean;
 }
 
 /** A device of the farm: a real SSH server on a loopback port of its own. */
@@ -174,17 +184,28 @@ class Device implements FarmDevice {
     const over = new AbortController();
     this.#sockets.set(socket, over);
     this.log.opened();
+    const connection = this.log.connections;
+    const tell = (event: Omit<WireEvent, "connection">) =>
+      this.#options.onEvent?.({ ...event, connection });
+    tell({ event: "opened" });
     socket.setNoDelay(true);
     socket.on("error", () => {});
     socket.once("close", () => {
       this.#sockets.delete(socket);
       this.log.closed();
+      tell({ event: "closed" });
       over.abort();
     });
-    serveConnection(this.#incoming(socket, over.signal));
+    serveConnection(this.#incoming(socket, { signal: over.signal, tell }));
   }
 
-  #incoming(socket: Socket, signal: AbortSignal): Incoming {
+  #incoming(
+    socket: Socket,
+    { signal, tell }: {
+      signal: AbortSignal;
+      tell: (event: Omit<WireEvent, "connection">) => void;
+    },
+  ): Incoming {
     const fault = this.#takeFault();
     const behaviour = fault ? BEHAVIOURS[fault] : {};
     return {
@@ -199,10 +220,20 @@ class Device implements FarmDevice {
         erase: this.#options.pagerErase ?? "backspaces",
       },
       makeCapture: (change) => this.#render(change(this.text), this.#calls++),
-      recordSent: (text) => this.sent = [...this.sent, text].slice(-SENT_KEPT),
-      recordCommand: (command) => this.log.add(this.log.commands, command),
+      recordSent: (text) => {
+        this.sent = [...this.sent, text].slice(-SENT_KEPT);
+        tell({ event: "sent" });
+      },
+      recordCommand: (command) => {
+        this.log.add(this.log.commands, command);
+        tell({ event: "command" });
+      },
       recordEnable: () => this.log.enableAttempts++,
-      recordLogin: (attempt) => this.log.add(this.log.logins, attempt),
+      recordLogin: (attempt) => {
+        this.log.add(this.log.logins, attempt);
+        const { username: user, accepted } = attempt;
+        tell({ event: "login", user, accepted });
+      },
       recordChannel: (kind) => kind === "shell" ? this.log.shells++ : this.log.execs++,
       track: (work) => this.#track(untilEnded(work)),
     };

@@ -7,6 +7,8 @@ export type LoginMethod = "password" | "keyboard-interactive" | "publickey";
 /** Who may log in to a device of the farm, and by which methods. */
 export interface Login {
   readonly username: string;
+  /** Others who may log in by the same secrets. */
+  readonly alsoUsers?: readonly string[];
   readonly methods: readonly LoginMethod[];
   readonly password?: string;
   readonly keyPair?: KeyPair;
@@ -41,8 +43,8 @@ interface Answering {
 /** Answers one authentication request as the login allows and the fault orders. */
 export function answerLogin(context: AuthContext, { login, behaviour, record }: Answering): void {
   function decide(matches: boolean): void {
-    const accepted = matches && context.username === login.username &&
-      behaviour.login !== "reject";
+    const isKnown = [login.username, ...login.alsoUsers ?? []].includes(context.username);
+    const accepted = matches && isKnown && behaviour.login !== "reject";
     record({ method: context.method, username: context.username, accepted });
     if (accepted) context.accept();
     else context.reject([...login.methods]);
