@@ -112,8 +112,19 @@ Deno.test("Agent backs up a device that is enqueued while its claim is held", as
   assert.equal(job.state, "completed", JSON.stringify([job, scene.running.log]));
   const ended = scene.running.log.find(({ event }) => event === "attempt_ended");
   const { deviceId: device } = scene;
+  const started = scene.running.log.find(({ event }) => event === "attempt_started");
+  const lease = started?.lease;
+  assert.deepEqual(started, {
+    event: "attempt_started",
+    lease,
+    job: jobId,
+    kind: "backup_config",
+    epoch: 1,
+    device,
+  });
   assert.deepEqual({ ...ended, ms: Number(ended?.ms) > 0 }, {
     event: "attempt_ended",
+    lease,
     job: jobId,
     kind: "backup_config",
     device,
