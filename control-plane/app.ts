@@ -23,6 +23,7 @@ import { mountPages } from "./http/pages.ts";
 import { mountProblems } from "./http/problems.ts";
 import { mountLeases } from "./jobs/lease_routes.ts";
 import { mountJobs } from "./jobs/routes.ts";
+import { mountPolicies } from "./policies/routes.ts";
 import type { Services } from "./services.ts";
 import { mountSessions } from "./sessions/routes.ts";
 import { findSessionCaller } from "./sessions/store.ts";
@@ -76,6 +77,7 @@ function mountWork(app: App, services: Services): void {
   mountAgentIdentity(app, services);
   mountAgentProtocol(app, services);
   mountJobs(app, services);
+  mountPolicies(app, services);
   mountLeases(app, services);
   mountChangeHints(app, services);
   mountBackups(app, services);

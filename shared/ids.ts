@@ -42,6 +42,11 @@ export const BackupId = id("BackupId");
 export type BackupId = z.infer<typeof BackupId>;
 export const RevisionId = id("RevisionId");
 export type RevisionId = z.infer<typeof RevisionId>;
+export const PolicyId = id("PolicyId");
+export type PolicyId = z.infer<typeof PolicyId>;
+/** One run of a policy. */
+export const OccurrenceId = id("OccurrenceId");
+export type OccurrenceId = z.infer<typeof OccurrenceId>;
 /** Long work of the control plane itself. */
 export const TaskId = id("TaskId");
 export type TaskId = z.infer<typeof TaskId>;

@@ -5,6 +5,11 @@
 import type { Generated } from "kysely";
 import type { ChangeReport } from "@rookery/shared/api/change_hints.ts";
 import type { CredentialState } from "@rookery/shared/api/credentials.ts";
+import type {
+  OccurrenceDecision,
+  OccurrenceTrigger,
+  SkipReason,
+} from "@rookery/shared/api/policies.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type {
   AgentId,
@@ -19,6 +24,8 @@ import type {
   JobId,
   JoinTokenId,
   LeaseId,
+  OccurrenceId,
+  PolicyId,
   RevisionId,
   SiteId,
   TaskId,
@@ -410,6 +417,7 @@ export interface OpenJobsTable {
   kind: string;
   payloadKey: string;
   jobId: JobId;
+  policyId: PolicyId | null;
 }
 
 export interface ReadyTable {
@@ -503,6 +511,54 @@ export interface AttemptsTable {
   durationMs: number | null;
   grantedAt: Temporal.Instant;
   endedAt: Generated<Temporal.Instant>;
+}
+
+export interface PoliciesTable {
+  id: PolicyId;
+  name: string;
+  enabled: Generated<boolean>;
+  kind: string;
+  payload: unknown;
+  schedule: unknown;
+  selection: unknown;
+  siteIds: SiteId[] | null;
+  priority: Generated<number>;
+  urgency: Generated<"normal" | "bulk">;
+  jitterMinutes: Generated<number>;
+  blackouts: Generated<unknown>;
+  misfire: Generated<"skip" | "once">;
+  startWithinMinutes: number | null;
+  totalSeconds: number | null;
+  nextAt: Temporal.Instant | null;
+  createdBy: UserId | null;
+  createdAt: Generated<Temporal.Instant>;
+  updatedAt: Generated<Temporal.Instant>;
+  deletedAt: Temporal.Instant | null;
+}
+
+export interface OccurrencesTable {
+  id: OccurrenceId;
+  policyId: PolicyId;
+  key: string;
+  at: Temporal.Instant;
+  trigger: OccurrenceTrigger;
+  decision: OccurrenceDecision | null;
+  reason: SkipReason | null;
+  jobs: Generated<number>;
+  coalesced: Generated<number>;
+  skipped: Generated<number>;
+  dueAt: Temporal.Instant;
+  jitterSeconds: Generated<number>;
+  requestedBy: UserId | null;
+  decidedAt: Temporal.Instant;
+}
+
+export interface OccurrenceSitesTable {
+  siteId: SiteId;
+  occurrenceId: OccurrenceId;
+  policyId: PolicyId;
+  deviceIds: DeviceId[] | null;
+  afterDeviceId: DeviceId | null;
 }
 
 export interface TasksTable {
@@ -661,6 +717,9 @@ export interface Database {
   grants: GrantsTable;
   done: DoneTable;
   attempts: AttemptsTable;
+  policies: PoliciesTable;
+  occurrences: OccurrencesTable;
+  occurrenceSites: OccurrenceSitesTable;
   tasks: TasksTable;
   blobs: BlobsTable;
   uploads: UploadsTable;

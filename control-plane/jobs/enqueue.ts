@@ -11,6 +11,7 @@ import { offsetSeconds } from "./rank.ts";
 const QUEUE_FULL_RETRY_SECONDS = 60;
 /** How often an order is tried against jobs that end meanwhile. */
 const MOST_LOOKS = 3;
+const NOBODY = "00000000-0000-0000-0000-000000000000";
 
 export interface JobOrder {
   readonly siteId: SiteId;
@@ -23,6 +24,8 @@ export interface JobOrder {
   readonly parentId?: JobId;
   /** When it is to run. Default: now. */
   readonly dueAt?: Temporal.Instant;
+  /** Seconds that the jobs of some devices are due later than that, and may begin later: jitter. */
+  readonly delays?: ReadonlyMap<DeviceId, number>;
   /** By then it must have begun. Default: it waits for as long as it takes. */
   readonly expiresAt?: Temporal.Instant;
   /** How long its session may take. Default: what the device says. */
@@ -119,13 +122,33 @@ interface Place {
   readonly offset: number;
 }
 
-/** A negative offset counts only once the job is due, see `promoteDue`. */
+/**
+ * Times of the device in `w`. A negative offset counts only once the job is due, see `promoteDue`. What should have been
+ * due earlier is due now: claim floors hide what is ranked behind them.
+ */
 function timesOf({ dueAt, expiresAt }: JobOrder, offset: number) {
-  const due = sql`coalesce(${dueAt ?? null}::timestamptz, now())`;
+  const later = sql`make_interval(secs => w.delay)`;
+  const due = sql`greatest(coalesce(${dueAt ?? null}::timestamptz, now()) + ${later}, now())`;
   const isLater = sql`${due} > now()`;
   const rank = sql`case when ${isLater} and ${offset}::int < 0 then ${due}
     else ${due} + make_interval(secs => ${offset}) end`;
-  return { due, rank, expires: sql`${expiresAt ?? null}::timestamptz` };
+  return { due, rank, expires: sql`${expiresAt ?? null}::timestamptz + ${later}` };
+}
+
+/** The devices as `w`, each with the id of the job that it would get. */
+function wantedOf(deviceIds: readonly DeviceId[], { delays }: JobOrder) {
+  const wanted = deviceIds.map((deviceId) => ({
+    device_id: deviceId,
+    job_id: newId(),
+    delay: delays?.get(deviceId) ?? 0,
+  }));
+  return sql`jsonb_to_recordset(${JSON.stringify(wanted)}::text::jsonb)
+    as w(device_id uuid, job_id uuid, delay integer)`;
+}
+
+/** For whose sake alone the job is open; what a person asks for does not go with a policy. */
+function sakeOf({ occurrence, requestedBy }: JobOrder): string | null {
+  return requestedBy === undefined ? occurrence?.policyId ?? null : null;
 }
 
 /** Devices that have such a job open, or that are archived, are passed over. */
@@ -135,17 +158,18 @@ async function insertJobs(
   { deviceIds, payload, payloadKey, logsIn, offset }: Place,
 ): Promise<EnqueuedJob[]> {
   const { due, rank, expires } = timesOf(order, offset);
-  const wanted = deviceIds.map((deviceId) => ({ device_id: deviceId, job_id: newId() }));
   const { rows } = await sql<{ deviceId: DeviceId; jobId: JobId }>`
     with wanted as (
-      select w.* from jsonb_to_recordset(${JSON.stringify(wanted)}::text::jsonb)
-        as w(device_id uuid, job_id uuid)
+      select w.* from ${wantedOf(deviceIds, order)}
       join devices d on d.id = w.device_id and d.site_id = ${order.siteId}
         and d.archived_at is null
     ), opened as (
-      insert into open_jobs (site_id, device_id, kind, payload_key, job_id)
-      select ${order.siteId}, device_id, ${order.kind}, ${payloadKey}, job_id from wanted
-      on conflict do nothing returning device_id, job_id
+      insert into open_jobs (site_id, device_id, kind, payload_key, job_id, policy_id)
+      select ${order.siteId}, device_id, ${order.kind}, ${payloadKey}, job_id,
+        ${sakeOf(order)}::uuid
+      from wanted on conflict do nothing returning device_id, job_id
+    ), placed as (
+      select w.* from opened join wanted w using (device_id, job_id)
     ), stated as (
       insert into jobs (site_id, id, device_id, kind, payload, payload_key, priority, urgency,
         parent_id, requested_by, policy_id, occurrence_at, due_at, expires_at, total_seconds)
@@ -154,13 +178,13 @@ async function insertJobs(
         ${order.urgency}, ${order.parentId ?? null}, ${order.requestedBy ?? null},
         ${order.occurrence?.policyId ?? null}::uuid, ${order.occurrence?.at ?? null}::timestamptz,
         ${due}, ${expires}, ${order.totalSeconds ?? null}::int
-      from opened
+      from placed w
     )
     insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, logs_in,
       expires_at, credential_id)
     select ${order.siteId}, ${rank}, job_id, device_id, ${order.kind}, ${due}, ${offset}, ${logsIn},
-      ${expires}, (select d.credential_id from devices d where d.id = opened.device_id and ${logsIn})
-    from opened returning device_id, job_id`.execute(tx);
+      ${expires}, (select d.credential_id from devices d where d.id = w.device_id and ${logsIn})
+    from placed w returning device_id, job_id`.execute(tx);
   return rows.map((row) => ({ ...row, coalesced: false }));
 }
 
@@ -187,13 +211,17 @@ async function raiseWaiting(
   const { due, rank } = timesOf(order, offset);
   const { rows } = await sql<{ deviceId: DeviceId; jobId: JobId }>`
     with held as (
-      select device_id, job_id from open_jobs
-      where site_id = ${order.siteId} and kind = ${order.kind} and payload_key = ${payloadKey}
-        and device_id = any(${[...deviceIds]}::uuid[])
+      select o.device_id, o.job_id, w.delay, o.policy_id from ${wantedOf(deviceIds, order)}
+      join open_jobs o on o.device_id = w.device_id
+      where o.site_id = ${order.siteId} and o.kind = ${order.kind}
+        and o.payload_key = ${payloadKey}
     ), raised as (
       update ready r set rank = ${rank}, due_at = ${due}, offset_seconds = ${offset}
-      from held where r.site_id = ${order.siteId} and r.job_id = held.job_id and r.rank > ${rank}
-      returning r.job_id
+      from held w where r.site_id = ${order.siteId} and r.job_id = w.job_id and r.rank > ${rank}
+    ), shared as (
+      update open_jobs o set policy_id = null from held w
+      where o.site_id = ${order.siteId} and o.job_id = w.job_id
+        and w.policy_id <> coalesce(${sakeOf(order)}::uuid, ${NOBODY}::uuid)
     )
     select device_id, job_id from held`.execute(tx);
   return rows.map((row) => ({ ...row, coalesced: true }));

@@ -6,12 +6,14 @@ import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import { pause } from "../pause.ts";
+import { forgetOldRuns, refreshPlans, tickPolicies } from "../policies/tick.ts";
 import { endExpired } from "./end_expired.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
 
 const REAP_MS = 2_000;
 const HINTS_MS = 2_000;
+const POLICIES_MS = 2_000;
 const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
 const PARTITIONED = ["attempts", "backups"];
@@ -30,6 +32,11 @@ export async function runMaintenance(
   await Promise.all([
     repeat(() => reap(services), { everyMs: REAP_MS, signal, log: services.log }),
     repeat(() => followHints(services), { everyMs: HINTS_MS, signal, log: services.log }),
+    repeat(() => runPolicies(services, signal), {
+      everyMs: POLICIES_MS,
+      signal,
+      log: services.log,
+    }),
     repeat(() => keepHouse(services.db), {
       everyMs: HOUSEKEEPING_MS,
       signal,
@@ -53,11 +60,19 @@ async function followHints({ db, log }: MaintenanceServices): Promise<void> {
   if (devices > 0) log({ level: "info", message: "Backups ordered by change hints", devices });
 }
 
+async function runPolicies({ db, log }: MaintenanceServices, signal: AbortSignal): Promise<void> {
+  const ticked = await tickPolicies(db, { signal });
+  if (Object.values(ticked).every((count) => count === 0)) return;
+  log({ level: "info", message: "Policies run", ...ticked });
+}
+
 async function keepHouse(db: Kysely<Database>): Promise<void> {
   await makePartitions(db);
   await deleteExpiredSessions(db);
   await forgetOldProofs(db);
   await deleteOldParts(db);
+  await refreshPlans(db);
+  await forgetOldRuns(db);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

@@ -68,3 +68,10 @@ export function isVisible(column: string, scope: Scope): Expression<SqlBool> {
     ? sql<SqlBool>`true`
     : sql<SqlBool>`${sql.ref(column)} = any(${[...scope.siteIds]}::uuid[])`;
 }
+
+/** For rows of several sites, an array in `column` (null: every site): each of them must be visible. */
+export function areVisible(column: string, scope: Scope): Expression<SqlBool> {
+  return scope.all
+    ? sql<SqlBool>`true`
+    : sql<SqlBool>`coalesce(${sql.ref(column)} <@ ${[...scope.siteIds]}::uuid[], false)`;
+}

@@ -17,6 +17,8 @@ export const PERMISSIONS = {
   "host_keys:write": "Accept and reject host keys",
   "jobs:read": "See jobs and their progress",
   "jobs:write": "Start, cancel and repeat jobs",
+  "policies:read": "See policies and what became of their runs",
+  "policies:write": "Create, change, run and delete policies",
   "sites:read": "See sites and their settings",
   "sites:write": "Create, change and delete sites",
   "tasks:read": "See long work of the control plane and its progress",
@@ -38,6 +40,8 @@ export const SITE_PERMISSIONS: readonly Permission[] = [
   "hints:write",
   "jobs:read",
   "jobs:write",
+  "policies:read",
+  "policies:write",
   "sites:read",
 ];
 

@@ -11,6 +11,7 @@ import * as devices from "./devices.ts";
 import * as health from "./health.ts";
 import * as hostKeys from "./host_keys.ts";
 import * as jobs from "./jobs.ts";
+import * as policies from "./policies.ts";
 import * as sessions from "./sessions.ts";
 import * as setup from "./setup.ts";
 import * as sites from "./sites.ts";
@@ -31,6 +32,7 @@ const NOUNS = {
   health,
   hostKeys,
   jobs,
+  policies,
   sessions,
   setup,
   sites,

@@ -47,6 +47,36 @@ export function nextBlackout(
     .sort(Temporal.Instant.compare)[0];
 }
 
+/** The first instant from `at` on that lies in no window; undefined when they leave no gap for a week. */
+export function afterBlackouts(
+  blackouts: readonly Blackout[],
+  { at, timeZone }: { readonly at: Temporal.Instant; readonly timeZone: string },
+): Temporal.Instant | undefined {
+  let instant = at;
+  const week = at.add({ hours: 7 * 24 });
+  while (isInBlackout(blackouts, { at: instant, timeZone })) {
+    const end = nextEnd(blackouts, instant, timeZone);
+    if (end === undefined || Temporal.Instant.compare(end, week) > 0) return undefined;
+    instant = end;
+  }
+  return instant;
+}
+
+/** When the next window could end, whichever of them is open. */
+function nextEnd(blackouts: readonly Blackout[], after: Temporal.Instant, timeZone: string) {
+  const today = after.toZonedDateTimeISO(timeZone).toPlainDate();
+  const ends = blackouts.flatMap(({ to }) =>
+    [0, 1, 2].flatMap((days) => {
+      const wall = to === "24:00"
+        ? today.add({ days: days + 1 }).toPlainDateTime()
+        : today.add({ days }).toPlainDateTime(to);
+      return instantOf(wall, timeZone) ?? [];
+    })
+  );
+  return ends.filter((end) => Temporal.Instant.compare(end, after) > 0)
+    .sort(Temporal.Instant.compare)[0];
+}
+
 function beginsOn({ weekdays }: Blackout, { dayOfWeek }: Temporal.PlainDateTime): boolean {
   const weekday = WEEKDAYS[dayOfWeek - 1];
   return weekdays === undefined || weekday !== undefined && weekdays.includes(weekday);

@@ -17,7 +17,7 @@ export function nextRuns(
 function runsOf(schedule: Schedule, after: Temporal.Instant): Generator<Run> {
   switch (schedule.kind) {
     case "once":
-      return onceAt(Temporal.Instant.from(schedule.at), after);
+      return onceAt(momentOf(schedule.at), after);
     case "interval":
       return intervalRuns(schedule, after);
     case "cron":
@@ -30,7 +30,12 @@ function runsOf(schedule: Schedule, after: Temporal.Instant): Generator<Run> {
 /** Just before `startAt`, which may be the first run itself. */
 function beginOf(schedule: Schedule): Temporal.Instant | undefined {
   if (schedule.kind === "once" || schedule.startAt === undefined) return undefined;
-  return Temporal.Instant.from(schedule.startAt).subtract({ nanoseconds: 1 });
+  return momentOf(schedule.startAt).subtract({ nanoseconds: 1 });
+}
+
+/** In whole milliseconds: what the database keeps is to be the very same instant. */
+function momentOf(text: string): Temporal.Instant {
+  return Temporal.Instant.from(text).round({ smallestUnit: "millisecond", roundingMode: "floor" });
 }
 
 function laterOf(instant: Temporal.Instant, other: Temporal.Instant | undefined) {
@@ -45,7 +50,7 @@ function* intervalRuns(
   { everyMinutes, startAt }: Extract<Schedule, { kind: "interval" }>,
   after: Temporal.Instant,
 ): Generator<Run> {
-  const anchor = Temporal.Instant.from(startAt ?? "1970-01-01T00:00:00Z").epochNanoseconds;
+  const anchor = momentOf(startAt ?? "1970-01-01T00:00:00Z").epochNanoseconds;
   const step = BigInt(everyMinutes) * 60_000_000_000n;
   const behind = (after.epochNanoseconds - anchor) % step;
   let at = after.epochNanoseconds - behind + (behind < 0n ? 0n : step);

@@ -1,0 +1,219 @@
+import type { Kysely, Transaction } from "kysely";
+import {
+  createPolicy,
+  deletePolicy,
+  disablePolicy,
+  enablePolicy,
+  getPolicy,
+  listOccurrences,
+  listPolicies,
+  previewPolicy,
+  previewSchedule,
+  runPolicy,
+  updatePolicy,
+} from "@rookery/shared/api/policies.ts";
+import { OccurrenceId, PolicyId } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { changedFields, given } from "../audit/changed_fields.ts";
+import { actorOf, writeAudit } from "../audit/store.ts";
+import type { Database } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
+import type { App } from "../http/app_type.ts";
+import { pageOf, readCursor } from "../http/page.ts";
+import { route, type RouteContext } from "../http/route.ts";
+import type { Wakeups } from "../jobs/wakeups.ts";
+import type { Scope } from "../permissions/scope.ts";
+import {
+  addPolicy,
+  changePolicy,
+  holdPolicy,
+  type PolicyInput,
+  removePolicy,
+  runNow,
+} from "./change_policy.ts";
+import { previewRuns } from "./check_policy.ts";
+import { readClock } from "./clock.ts";
+import { selectPoliciesOf } from "./selection.ts";
+import { type PolicyRow, selectOccurrences, selectPolicies } from "./store.ts";
+import { workShares } from "./work_shares.ts";
+
+interface PolicyServices {
+  readonly db: Kysely<Database>;
+  readonly wakeups: Wakeups;
+}
+
+/** Who changes a policy. */
+type Writing = Pick<
+  RouteContext<typeof updatePolicy>,
+  "caller" | "scope" | "address" | "requestId" | "signal"
+>;
+
+/** Policies: what is to be done, for which devices, and when. */
+export function mountPolicies(app: App, services: PolicyServices): void {
+  mountReading(app, services);
+  mountPreviews(app, services);
+  mountWriting(app, services);
+}
+
+function mountReading(app: App, { db }: PolicyServices): void {
+  route(app, listPolicies, async ({ query }, { scope }) => {
+    const { limit, cursor, deviceId, ...filter } = query;
+    const after = readCursor(cursor, PolicyId);
+    const policyIds = deviceId === undefined
+      ? undefined
+      : await selectPoliciesOf(db, { deviceId, scope });
+    const selection = { ...filter, policyIds, scope, after, limit: limit + 1 };
+    const rows = await selectPolicies(db, selection);
+    return pageOf(rows, limit, { item: policyOf, position: (row) => row.id });
+  });
+
+  route(app, getPolicy, async ({ params }, { scope }) => {
+    return policyOf(await readPolicy(db, scope, params.policyId));
+  });
+
+  route(app, listOccurrences, async ({ params: { policyId }, query }, { scope }) => {
+    await readPolicy(db, scope, policyId);
+    const { limit, cursor, decision } = query;
+    const before = readCursor(cursor, OccurrenceId);
+    const rows = await selectOccurrences(db, { policyId, before, decision, limit: limit + 1 });
+    return pageOf(rows, limit, { item: occurrenceOf, position: (row) => row.id });
+  });
+}
+
+function mountPreviews(app: App, { db }: PolicyServices): void {
+  route(app, previewPolicy, async ({ params }, { scope }) => {
+    return previewRuns(await readPolicy(db, scope, params.policyId), await readClock(db));
+  });
+
+  route(app, previewSchedule, async ({ body }) => previewRuns(body, await readClock(db)));
+}
+
+function mountWriting(app: App, services: PolicyServices): void {
+  const { db } = services;
+  route(app, createPolicy, async ({ body }, context) => {
+    const { scope, caller: { userId: createdBy } } = context;
+    const policyId = await inTransaction(db, async (tx) => {
+      const id = await addPolicy(tx, body, { scope, createdBy, now: await readClock(tx) });
+      await audit(tx, { context, action: "policy.create", policyId: id, detail: body });
+      return id;
+    });
+    return policyOf(await readPolicy(db, scope, policyId));
+  });
+
+  route(
+    app,
+    updatePolicy,
+    async ({ params: { policyId }, body }, context) =>
+      await change(services, context, { policyId, change: given(body) }),
+  );
+
+  route(
+    app,
+    enablePolicy,
+    async ({ params: { policyId } }, context) =>
+      await change(services, context, { policyId, change: { enabled: true } }),
+  );
+
+  route(
+    app,
+    disablePolicy,
+    async ({ params: { policyId } }, context) =>
+      await change(services, context, { policyId, change: { enabled: false } }),
+  );
+
+  route(app, deletePolicy, async ({ params: { policyId } }, context) => {
+    await readPolicy(db, context.scope, policyId);
+    await inTransaction(db, async (tx) => {
+      const { name } = await holdPolicy(tx, policyId);
+      await removePolicy(tx, policyId, await readClock(tx));
+      await audit(tx, { context, action: "policy.delete", policyId, detail: { name } });
+    });
+  });
+
+  route(app, runPolicy, async ({ params: { policyId } }, context) => {
+    await readPolicy(db, context.scope, policyId);
+    const requestedBy = context.caller.userId;
+    const occurrenceId = await inTransaction(db, async (tx) => {
+      const policy = await holdPolicy(tx, policyId);
+      const id = await runNow(tx, policy, { requestedBy, now: await readClock(tx) });
+      await audit(tx, { context, action: "policy.run", policyId, detail: { occurrenceId: id } });
+      return id;
+    });
+    await makeJobs(services, occurrenceId, context.signal);
+    const [row] = await selectOccurrences(db, { policyId, occurrenceId, limit: 1 });
+    if (!row) throw new Error("Cannot show the run: it is not in the ledger");
+    return occurrenceOf(row);
+  });
+}
+
+async function change(
+  services: PolicyServices,
+  context: Writing,
+  { policyId, change }: { readonly policyId: PolicyId; readonly change: Partial<PolicyInput> },
+) {
+  const { db } = services;
+  const { scope } = context;
+  await readPolicy(db, scope, policyId);
+  const occurrenceId = await inTransaction(db, async (tx) => {
+    const before = await holdPolicy(tx, policyId);
+    const again = await changePolicy(tx, { before, change }, { scope, now: await readClock(tx) });
+    const detail = changedFields(before, change);
+    await audit(tx, { context, action: "policy.update", policyId, detail });
+    return again;
+  });
+  if (occurrenceId) await makeJobs(services, occurrenceId, context.signal);
+  return policyOf(await readPolicy(db, scope, policyId));
+}
+
+/** As far as the caller waits for it; the tick makes the rest. */
+async function makeJobs(
+  { db, wakeups }: PolicyServices,
+  occurrenceId: OccurrenceId,
+  caller: AbortSignal,
+): Promise<void> {
+  const signal = AbortSignal.any([caller, AbortSignal.timeout(PROMPT_MS)]);
+  await workShares(db, { occurrenceId, signal });
+  wakeups.notifyAll();
+}
+
+/** How long a reply waits for the jobs of a run. */
+const PROMPT_MS = 5_000;
+
+interface Audited {
+  readonly context: Writing;
+  readonly action: string;
+  readonly policyId: PolicyId;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+async function audit(
+  tx: Transaction<Database>,
+  { context, action, policyId, detail }: Audited,
+): Promise<void> {
+  const target = { kind: "policy", id: policyId };
+  await writeAudit(tx, { actor: actorOf(context), action, target, detail });
+}
+
+async function readPolicy(
+  db: Kysely<Database>,
+  scope: Scope,
+  policyId: PolicyId,
+): Promise<PolicyRow> {
+  const [row] = await selectPolicies(db, { scope, policyIds: [policyId], limit: 1 });
+  if (!row) throw new ProblemError("not-found", "There is no such policy.");
+  return row;
+}
+
+function policyOf(row: PolicyRow) {
+  return {
+    ...row,
+    payload: row.payload as Record<string, unknown>,
+    nextAt: row.enabled ? row.nextAt?.toString() ?? null : null,
+    createdAt: row.createdAt.toString(),
+    updatedAt: row.updatedAt.toString(),
+  };
+}
+
+function occurrenceOf(row: Awaited<ReturnType<typeof selectOccurrences>>[number]) {
+  return { ...row, at: row.at.toString(), decidedAt: row.decidedAt.toString() };
+}

@@ -1,0 +1,76 @@
+import { type Kysely, sql } from "kysely";
+import { nextRuns } from "@rookery/shared/schedules/next_runs.ts";
+import type { Database } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
+import { cancelStopped } from "./cancel_waiting.ts";
+import { type ReadClock, readClock } from "./clock.ts";
+import { decideDue } from "./decide_due.ts";
+import { lockPolicy, setNextAt } from "./store.ts";
+import { workShares } from "./work_shares.ts";
+
+/** How long the ledger goes back. */
+const LEDGER_DAYS = 90;
+
+/** What a tick did. */
+export interface Ticked {
+  readonly decided: number;
+  readonly steps: number;
+  readonly cancelled: number;
+}
+
+/**
+ * Decides what is due and makes its jobs. Every replica does it, every few seconds: a run is decided under its policy's
+ * lock and its jobs are made under their site's, so that twice is as good as once.
+ */
+export async function tickPolicies(
+  db: Kysely<Database>,
+  { clock = readClock, signal }: { readonly clock?: ReadClock; readonly signal?: AbortSignal } = {},
+): Promise<Ticked> {
+  const work = [
+    async () => decideDue(db, await clock(db)),
+    () => workShares(db, signal ? { signal } : {}),
+    () => cancelStopped(db),
+  ];
+  const counts: number[] = [];
+  const failed: unknown[] = [];
+  // What fails keeps the rest from nothing, and is tried again with the next tick.
+  for (const part of work) {
+    await part().then((count) => counts.push(count), (error) => failed.push(error));
+  }
+  if (failed.length > 0) throw failed[0];
+  const [decided = 0, steps = 0, cancelled = 0] = counts;
+  return { decided, steps, cancelled };
+}
+
+/** Computes anew when policies run next: the rules of time zones change with the control plane's version. */
+export async function refreshPlans(
+  db: Kysely<Database>,
+  { clock = readClock }: { readonly clock?: ReadClock } = {},
+): Promise<number> {
+  const now = await clock(db);
+  const rows = await db.selectFrom("policies").select("id")
+    .where("nextAt", ">", now).where("deletedAt", "is", null).execute();
+  let moved = 0;
+  for (const { id } of rows) {
+    moved += await inTransaction(db, async (tx) => {
+      const policy = await lockPolicy(tx, id);
+      if (!policy?.nextAt || Temporal.Instant.compare(policy.nextAt, now) <= 0) return 0;
+      const [next] = nextRuns(policy.schedule, { after: now, count: 1 });
+      if (next?.at.equals(policy.nextAt)) return 0;
+      await setNextAt(tx, id, next?.at ?? null);
+      return 1;
+    });
+  }
+  return moved;
+}
+
+/** Drops old lines of the ledger, and policies that were deleted before them. */
+export async function forgetOldRuns(db: Kysely<Database>): Promise<void> {
+  const before = sql`now() - make_interval(days => ${LEDGER_DAYS})`;
+  await sql`delete from occurrences where decided_at < ${before} and decision is not null`.execute(
+    db,
+  );
+  await sql`
+    delete from policies p where deleted_at < ${before}
+      and not exists (select 1 from open_jobs o where o.policy_id = p.id)`.execute(db);
+}
