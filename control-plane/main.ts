@@ -53,7 +53,7 @@ async function run(config: Config, log: Log, stop: AbortSignal): Promise<void> {
   print(`Rookery listens at ${config.publicUrl}`);
   await aborted(stop);
   print("Rookery stops");
-  await services.wakeups.close();
+  await Promise.all([services.wakeups.close(), services.feed.close()]);
   // What hangs is cut off, since every caller of ours tries again.
   await atMost(DRAIN_MS + LATE_WORK_MS, server.shutdown(DRAIN_MS));
 }

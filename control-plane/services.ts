@@ -14,11 +14,15 @@ import { Overload } from "./http/overload.ts";
 import { ClaimFloors } from "./jobs/claim_floor.ts";
 import { Wakeups } from "./jobs/wakeups.ts";
 import type { KeyRing } from "./keys/key_ring.ts";
+import { OutboxFeed } from "./outbox/feed.ts";
+import type { StreamServices, StreamTimes } from "./outbox/open_stream.ts";
+import { StreamSlots } from "./outbox/stream_slots.ts";
+import { callerNow } from "./sessions/caller_now.ts";
 import { LoginThrottle } from "./sessions/login_throttle.ts";
 import { type Passwords, startPasswords } from "./users/passwords.ts";
 
 /** Everything that routes need: one set per process. */
-export interface Services extends AgentServices {
+export interface Services extends AgentServices, StreamServices {
   readonly passwords: Passwords;
   readonly throttle: LoginThrottle;
   readonly cookie: SessionCookie;
@@ -36,6 +40,7 @@ export interface ServiceOptions {
   readonly drivers?: DriverSet;
   /** Default: the one of this release. */
   readonly engineVersion?: string;
+  readonly streamTimes?: StreamTimes;
 }
 
 /** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
@@ -47,6 +52,7 @@ export async function startServices(
   const passwords = given.passwords ?? startPasswords();
   const texts = startTexts();
   const wakeups = new Wakeups(db);
+  const feed = new OutboxFeed(db, given.streamTimes);
   const overload = new Overload(waitMs ?? (() => 0));
   return {
     db,
@@ -64,13 +70,17 @@ export async function startServices(
     nonces: await createProofNonces(keyRing),
     floors: new ClaimFloors(),
     sessionCount: new SessionCount(db),
+    feed,
+    streamSlots: new StreamSlots(),
+    ...(given.streamTimes ? { streamTimes: given.streamTimes } : {}),
+    callerNow: (caller) => callerNow(db, caller),
     throttle: new LoginThrottle(),
     cookie: sessionCookie(config.publicUrl),
     async [Symbol.asyncDispose]() {
       if (!given.passwords) passwords[Symbol.dispose]();
       texts[Symbol.dispose]();
       overload[Symbol.dispose]();
-      await wakeups.close();
+      await Promise.all([wakeups.close(), feed.close()]);
     },
   };
 }

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { AnyEndpoint, CallInput, CallReply } from "./endpoint.ts";
 import { fieldErrors, type InputPlace } from "./field_errors.ts";
 import { ProblemError, PROBLEMS, ProblemType } from "./problem.ts";
+import { readServerEvents } from "./server_events.ts";
 
 /** Names the problem type of an error reply, for replies without a body. */
 export const PROBLEM_HEADER = "x-rookery-problem";
@@ -120,6 +121,7 @@ function urlFor(
 async function readReply(endpoint: AnyEndpoint, response: Response): Promise<unknown> {
   if (endpoint.replyAs === "bytes") return await response.bytes();
   if (endpoint.replyAs === "text") return await response.text();
+  if (endpoint.replyAs === "events") return readServerEvents(response, endpoint);
   if (endpoint.replyAs === "nothing" || !endpoint.reply) {
     await response.body?.cancel();
     return undefined;

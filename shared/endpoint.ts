@@ -4,14 +4,18 @@
  */
 import type { z } from "zod";
 import type { Access } from "./api/access.ts";
+import type { ServerEvent } from "./server_events.ts";
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
 /** 204 has no body; 201 made something; 202 accepted work that goes on. */
 export type Status = 200 | 201 | 202 | 204;
 /** `json` is parsed by the schema; `bytes` is an unparsed stream of one of the endpoint's `bodyTypes`. */
 export type BodyAs = "json" | "bytes";
-/** `json` is parsed by the schema; `text` is UTF-8; `bytes` is a stream; `nothing` has no body. */
-export type ReplyAs = "json" | "text" | "bytes" | "nothing";
+/**
+ * `json` is parsed by the schema; `text` is UTF-8; `bytes` is a stream; `events` is a stream of server-sent events, whose
+ * data is of the schema; `nothing` has no body.
+ */
+export type ReplyAs = "json" | "text" | "bytes" | "events" | "nothing";
 
 /** The `:names` in a path. */
 export type PathNames<Path extends string> = Path extends `${string}:${infer Name}/${infer Rest}`
@@ -124,6 +128,7 @@ export interface HandlerInput<E extends AnyEndpoint> {
 /** What a handler returns; it is parsed by the reply's schema, so fields that the schema lacks never leave. */
 export type HandlerReply<E extends AnyEndpoint> = E["replyAs"] extends "text" ? string
   : E["replyAs"] extends "bytes" ? Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>>
+  : E["replyAs"] extends "events" ? ReadableStream<Uint8Array<ArrayBuffer>>
   : E["replyAs"] extends "nothing" ? void
   : E["reply"] extends z.ZodType ? z.input<E["reply"]>
   : never;
@@ -148,6 +153,7 @@ export type CallInput<E extends AnyEndpoint> =
 /** What a caller gets back. */
 export type CallReply<E extends AnyEndpoint> = E["replyAs"] extends "text" ? string
   : E["replyAs"] extends "bytes" ? Uint8Array<ArrayBuffer>
+  : E["replyAs"] extends "events" ? AsyncIterable<ServerEvent<Output<E["reply"]>>>
   : E["replyAs"] extends "nothing" ? undefined
   : Output<E["reply"]>;
 

@@ -44,17 +44,35 @@ export async function findApiTokenCaller(
   db: Kysely<Database>,
   secret: string,
 ): Promise<UserCaller | undefined> {
-  const row = await db.selectFrom("apiTokens").innerJoin("users", "users.id", "apiTokens.userId")
+  const row = await selectLive(db).where("apiTokens.secretSha256", "=", digestSecret(secret))
+    .executeTakeFirst();
+  if (row?.stale) await touchApiToken(db, row.id);
+  return row && callerOf(row);
+}
+
+/** The same person as they are now; looking is no use of the token. */
+export async function findApiTokenAgain(
+  db: Kysely<Database>,
+  tokenId: ApiTokenId,
+): Promise<UserCaller | undefined> {
+  const row = await selectLive(db).where("apiTokens.id", "=", tokenId).executeTakeFirst();
+  return row && callerOf(row);
+}
+
+function selectLive(db: Kysely<Database>) {
+  return db.selectFrom("apiTokens").innerJoin("users", "users.id", "apiTokens.userId")
     .select(["apiTokens.id", "apiTokens.name", "users.id as userId", "users.username"])
     .select(["users.administrator", "apiTokens.permissions", "apiTokens.siteIds"])
     .select(sql<boolean>`coalesce(api_tokens.last_used_at, '-infinity')
       < now() - make_interval(secs => ${TOUCH_SECONDS})`.as("stale"))
-    .where("apiTokens.secretSha256", "=", digestSecret(secret))
     .where("apiTokens.revokedAt", "is", null)
     .where(sql<boolean>`coalesce(api_tokens.expires_at > now(), true)`)
-    .where("users.disabledAt", "is", null).executeTakeFirst();
-  if (!row) return undefined;
-  if (row.stale) await touchApiToken(db, row.id);
+    .where("users.disabledAt", "is", null);
+}
+
+type LiveRow = NonNullable<Awaited<ReturnType<ReturnType<typeof selectLive>["executeTakeFirst"]>>>;
+
+function callerOf(row: LiveRow): UserCaller {
   const { userId, username, permissions, siteIds } = row;
   return {
     kind: "user",

@@ -464,6 +464,7 @@ export interface LeasesTable {
   credentialVersion: number | null;
   logsIn: Generated<boolean>;
   expiresAt: Temporal.Instant | null;
+  startedAt: Temporal.Instant | null;
 }
 
 export interface GrantsTable {
@@ -493,6 +494,7 @@ export interface DoneTable {
   late: Generated<boolean>;
   endedAt: Generated<Temporal.Instant>;
   closedAt: Temporal.Instant | null;
+  startedAt: Temporal.Instant | null;
 }
 
 export interface AttemptsTable {
@@ -511,6 +513,37 @@ export interface AttemptsTable {
   durationMs: number | null;
   grantedAt: Temporal.Instant;
   endedAt: Generated<Temporal.Instant>;
+  startedAt: Temporal.Instant | null;
+}
+
+export interface JobLogTable {
+  id: Generated<string>;
+  siteId: SiteId;
+  jobId: JobId;
+  at: Generated<Temporal.Instant>;
+  event: "raised" | "cancel_requested" | "progress";
+  epoch: number;
+  step: string | null;
+  percent: number | null;
+  /** `bigint`: comes as text. */
+  bytes: string | null;
+}
+
+export interface OutboxTable {
+  xid: Generated<string>;
+  id: Generated<string>;
+  at: Generated<Temporal.Instant>;
+  noun: "job" | "task";
+  change: string;
+  siteId: SiteId | null;
+  ids: string[];
+  deviceIds: DeviceId[] | null;
+  detail: unknown | null;
+}
+
+export interface OutboxFloorTable {
+  singleton: Generated<boolean>;
+  xid: Generated<string>;
 }
 
 export interface PoliciesTable {
@@ -577,6 +610,14 @@ export interface TasksTable {
   createdAt: Generated<Temporal.Instant>;
   startedAt: Temporal.Instant | null;
   endedAt: Temporal.Instant | null;
+}
+
+export interface TaskLogTable {
+  id: Generated<string>;
+  taskId: TaskId;
+  at: Generated<Temporal.Instant>;
+  event: string;
+  detail: string | null;
 }
 
 export interface BlobsTable {
@@ -720,7 +761,11 @@ export interface Database {
   policies: PoliciesTable;
   occurrences: OccurrencesTable;
   occurrenceSites: OccurrenceSitesTable;
+  jobLog: JobLogTable;
+  outbox: OutboxTable;
+  outboxFloor: OutboxFloorTable;
   tasks: TasksTable;
+  taskLog: TaskLogTable;
   blobs: BlobsTable;
   uploads: UploadsTable;
   uploadParts: UploadPartsTable;

@@ -67,6 +67,9 @@ function contentOf(endpoint: AnyEndpoint) {
   if (endpoint.replyAs === "bytes") {
     return { content: { "application/octet-stream": { schema: Bytes } } };
   }
+  if (endpoint.replyAs === "events") {
+    return { content: { "text/event-stream": { schema: endpoint.reply ?? z.string() } } };
+  }
   return endpoint.replyAs === "json" && endpoint.reply
     ? { content: { "application/json": { schema: endpoint.reply } } }
     : {};

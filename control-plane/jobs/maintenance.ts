@@ -4,6 +4,7 @@ import { orderChanged } from "../change_hints/order_changed.ts";
 import { deleteOldParts } from "../backups/upload_parts.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
+import { trimOutbox } from "../outbox/retention.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import { pause } from "../pause.ts";
 import { forgetOldRuns, refreshPlans, tickPolicies } from "../policies/tick.ts";
@@ -16,7 +17,7 @@ const HINTS_MS = 2_000;
 const POLICIES_MS = 2_000;
 const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
-const PARTITIONED = ["attempts", "backups"];
+const PARTITIONED = ["attempts", "backups", "job_log"];
 const WEEKS_AHEAD = 4;
 
 export interface MaintenanceServices {
@@ -73,6 +74,7 @@ async function keepHouse(db: Kysely<Database>): Promise<void> {
   await deleteOldParts(db);
   await refreshPlans(db);
   await forgetOldRuns(db);
+  await trimOutbox(db);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

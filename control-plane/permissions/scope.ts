@@ -75,3 +75,8 @@ export function areVisible(column: string, scope: Scope): Expression<SqlBool> {
     ? sql<SqlBool>`true`
     : sql<SqlBool>`coalesce(${sql.ref(column)} <@ ${[...scope.siteIds]}::uuid[], false)`;
 }
+
+/** The same of one site, for what was read for many callers at once. */
+export function reachesSite(scope: Scope, siteId: SiteId): boolean {
+  return scope.all || scope.siteIds.includes(siteId);
+}

@@ -45,22 +45,35 @@ export async function findSessionCaller(
   db: Kysely<Database>,
   secret: string,
 ): Promise<UserCaller | undefined> {
-  const row = await db.selectFrom("sessions").innerJoin("users", "users.id", "sessions.userId")
+  const row = await selectLive(db)
+    .where("sessions.secretSha256", "=", digestSecret(secret)).executeTakeFirst();
+  if (row?.stale) await touchSession(db, row.id);
+  return row && callerOf(row);
+}
+
+/** The same person as they are now; looking is no use of the session. */
+export async function findSessionAgain(
+  db: Kysely<Database>,
+  sessionId: string,
+): Promise<UserCaller | undefined> {
+  const row = await selectLive(db).where("sessions.id", "=", sessionId).executeTakeFirst();
+  return row && callerOf(row);
+}
+
+function selectLive(db: Kysely<Database>) {
+  return db.selectFrom("sessions").innerJoin("users", "users.id", "sessions.userId")
     .select(["sessions.id", "users.id as userId", "users.username", "users.administrator"])
     .select(sql<boolean>`sessions.last_used_at < now() - make_interval(secs => ${TOUCH_SECONDS})`
       .as("stale"))
-    .where("sessions.secretSha256", "=", digestSecret(secret)).where(isLive)
-    .where("users.disabledAt", "is", null).executeTakeFirst();
-  if (!row) return undefined;
-  if (row.stale) await touchSession(db, row.id);
+    .where(isLive).where("users.disabledAt", "is", null);
+}
+
+function callerOf(
+  row: { id: string; userId: UserId; username: string; administrator: boolean },
+): UserCaller {
   const { userId, username } = row;
-  return {
-    kind: "user",
-    userId,
-    username,
-    grants: grantsOf(row),
-    via: { kind: "session", sessionId: row.id },
-  };
+  const via = { kind: "session", sessionId: row.id } as const;
+  return { kind: "user", userId, username, grants: grantsOf(row), via };
 }
 
 async function touchSession(db: Kysely<Database>, id: string): Promise<void> {

@@ -31,3 +31,11 @@ export type Page = z.infer<typeof Page>;
 export function listOf<Item extends z.ZodType>(item: Item) {
   return z.object({ items: z.array(item), nextCursor: z.string().nullable() });
 }
+
+/** Some of these names, with commas between them: `state=available,leased`. */
+export function someOf<const Names extends Readonly<Record<string, string>>>(
+  choice: z.ZodEnum<Names>,
+) {
+  return z.string().max(1_000).transform((names) => [...new Set(names.split(","))])
+    .pipe(z.array(choice));
+}

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
 import { Instant, TaskId } from "../ids.ts";
-import { listOf, Page } from "./page.ts";
+import { listOf, Page, someOf, text } from "./page.ts";
 
 /** `rewrap_keys`: wraps every data key anew by the current key-encryption key. */
 export const TaskKind = z.enum(["rewrap_keys"]).meta({ id: "TaskKind" });
@@ -19,12 +19,16 @@ export const Task = z.object({
   /** Of `total`, which was counted at the start and is null before. */
   done: z.int(),
   total: z.int().nullable(),
+  /** Of `total`, from 0 to 100; null before it was counted. */
+  percent: z.int().nullable(),
   /** What went wrong last; the task goes on unless its state is `failed`. */
   error: z.string().nullable(),
   requestedBy: z.string(),
   createdAt: Instant,
   startedAt: Instant.nullable(),
   endedAt: Instant.nullable(),
+  /** From its start to its end, or to now. */
+  durationMs: z.int().nullable(),
 }).meta({ id: "Task" });
 export type Task = z.infer<typeof Task>;
 
@@ -37,10 +41,67 @@ export const listTasks = endpoint({
   summary: "List tasks of the control plane, newest first",
   query: z.strictObject({
     ...Page.shape,
-    state: TaskState.optional(),
-    kind: TaskKind.optional(),
+    state: someOf(TaskState).optional(),
+    kind: someOf(TaskKind).optional(),
+    requestedBy: text(200).meta({ example: "anna" }).optional(),
+    /** When they were ordered: from this time on … */
+    from: Instant.optional(),
+    /** … and before that one. */
+    until: Instant.optional(),
   }),
   reply: listOf(Task),
+});
+
+/** A change of a task, as a stream tells it. */
+export const TaskChange = z.object({
+  taskId: TaskId,
+  change: z.enum(["created", "started", "progress", "interrupted", "released", "ended"]),
+  at: Instant,
+  kind: TaskKind,
+  state: TaskState,
+  done: z.int(),
+  total: z.int().optional(),
+  error: z.string().optional(),
+}).meta({ id: "TaskChange" });
+export type TaskChange = z.infer<typeof TaskChange>;
+
+export const followTasks = endpoint({
+  method: "GET",
+  path: "/api/v1/tasks/events",
+  access: "tasks:read",
+  summary: "Follow what becomes of tasks (server-sent events)",
+  description: "As with jobs: see GET /api/v1/jobs/events",
+  query: z.strictObject({ taskId: TaskId.optional() }),
+  reply: TaskChange,
+  replyAs: "events",
+});
+
+export const taskStatistics = endpoint({
+  method: "GET",
+  path: "/api/v1/tasks/statistics",
+  access: "tasks:read",
+  summary: "Count tasks by state",
+  query: z.strictObject({ from: Instant.optional(), until: Instant.optional() }),
+  reply: z.object({
+    total: z.int(),
+    states: z.record(TaskState, z.int()),
+    /** Of those that were completed or failed, from 0 to 1; null when there are none. */
+    successRate: z.number().nullable(),
+  }),
+});
+
+export const listTaskLog = endpoint({
+  method: "GET",
+  path: "/api/v1/tasks/:taskId/log",
+  access: "tasks:read",
+  summary: "Read what became of a task, oldest first",
+  params: TaskParams,
+  query: z.strictObject(Page.shape),
+  reply: listOf(z.object({
+    at: Instant,
+    event: z.string(),
+    detail: z.string().nullable(),
+  })),
 });
 
 export const getTask = endpoint({

@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
-import { cancelTask, getTask, listTasks } from "@rookery/shared/api/tasks.ts";
+import {
+  cancelTask,
+  getTask,
+  listTaskLog,
+  listTasks,
+  taskStatistics,
+} from "@rookery/shared/api/tasks.ts";
 import { insertTask } from "../../control-plane/tasks/store.ts";
 import {
   endTask,
   holdTask,
   noteProgress,
+  noteTotal,
   postponeTask,
   takeTask,
 } from "../../control-plane/tasks/task_lease.ts";
@@ -105,4 +112,39 @@ Deno.test("runTasks() ends a task that has nothing to do, and ends itself when i
   const task = await admin.call(getTask, { params: { taskId } });
   assert.deepEqual([task.done, task.total, task.error], [0, 0, null]);
   assert.ok(task.startedAt && task.endedAt);
+});
+
+Deno.test("listTaskLog() tells what became of a task, and taskStatistics() counts", async () => {
+  const admin = await plane.administrator();
+  const [{ now } = assert.fail()] = await database.sql`select now()::text as now`;
+  const from = new Date(now).toISOString();
+  const taskId = await orderTask();
+  await postponeTask(database.db, await taken(), "Cannot do it");
+  await expireLease();
+  const task = await taken();
+  await noteTotal(database.db, task, 8);
+  await inTransaction(database.db, (tx) => noteProgress(tx, task, { cursor: 1, done: 2 }));
+  const half = await admin.call(getTask, { params: { taskId } });
+  assert.deepEqual([half.percent, half.state], [25, "running"]);
+  assert.ok(half.durationMs !== null && half.durationMs >= 0 && half.durationMs < 60_000);
+  await endTask(database.db, task, null);
+  assert.equal((await admin.call(getTask, { params: { taskId } })).percent, 100);
+  const params = { taskId };
+  const first = await admin.call(listTaskLog, { params, query: { limit: 3 } });
+  const rest = await admin.call(listTaskLog, { params, query: { cursor: first.nextCursor ?? "" } });
+  assert.deepEqual([...first.items, ...rest.items].map(({ event, detail }) => [event, detail]), [
+    ["created", "waiting"],
+    ["started", "running"],
+    ["interrupted", "waiting: Cannot do it"],
+    ["started", "running: Cannot do it"],
+    ["ended", "completed"],
+  ]);
+  const recent = await admin.call(taskStatistics, { query: { from } });
+  assert.deepEqual([recent.total, recent.states.completed, recent.successRate], [1, 1, 1]);
+  const query = { from, state: "completed,failed", requestedBy: "a test" };
+  assert.deepEqual((await admin.call(listTasks, { query })).items.map(({ id }) => id), [taskId]);
+  assert.deepEqual(
+    (await admin.call(listTasks, { query: { until: from, state: "running" } })).items,
+    [],
+  );
 });

@@ -10,6 +10,7 @@ import { readTrustedProxies } from "../../control-plane/http/address.ts";
 import type { LogLine } from "../../control-plane/http/log.ts";
 import { makeKeys } from "../../control-plane/keys/key_file.ts";
 import { type KeyRing, openKeyRing } from "../../control-plane/keys/key_ring.ts";
+import type { StreamTimes } from "../../control-plane/outbox/open_stream.ts";
 import { type Services, startServices } from "../../control-plane/services.ts";
 import { issueSetupLink } from "../../control-plane/setup/setup_link.ts";
 import type { TestDatabase } from "./database.ts";
@@ -24,6 +25,8 @@ export interface TestControlPlaneOptions {
   readonly drivers?: DriverSet;
   /** Default: the one of this release. */
   readonly engineVersion?: string;
+  /** Of streams of events. */
+  readonly streamTimes?: StreamTimes;
 }
 
 /** A control plane, usable inside tests. */
@@ -112,7 +115,7 @@ interface RunningControlPlane {
 
 async function startControlPlane(
   database: TestDatabase,
-  { publicUrl, makeKeyRing, drivers, engineVersion }:
+  { publicUrl, makeKeyRing, drivers, engineVersion, streamTimes }:
     & TestControlPlaneOptions
     & Required<Pick<TestControlPlaneOptions, "publicUrl" | "makeKeyRing">>,
 ): Promise<RunningControlPlane> {
@@ -123,6 +126,7 @@ async function startControlPlane(
     passwords: sharedPasswords(ADMINISTRATOR.password),
     ...drivers && { drivers },
     ...engineVersion !== undefined && { engineVersion },
+    ...streamTimes && { streamTimes },
     config: { publicUrl, trustedProxies: readTrustedProxies("") },
     log: (line) => log.push(line),
   });

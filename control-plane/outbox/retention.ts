@@ -1,0 +1,31 @@
+import { type Kysely, sql } from "kysely";
+import type { Database } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
+
+/** Readers that were away for longer read anew what they show. */
+const KEPT_HOURS = 24;
+const BATCH = 10_000;
+
+/** Deletes what no reader goes back to, a batch at a time, and notes how far. Twice is as good as once. */
+export async function trimOutbox(
+  db: Kysely<Database>,
+  { keptHours = KEPT_HOURS }: { readonly keptHours?: number } = {},
+): Promise<void> {
+  for (let deleted = BATCH; deleted === BATCH;) {
+    deleted = await inTransaction(db, async (tx) => {
+      const { rows: [trimmed] } = await sql<{ count: number }>`
+        with old as (
+          select xid, id, at from outbox order by xid, id limit ${BATCH}
+        ), gone as (
+          delete from outbox o using old where o.xid = old.xid and o.id = old.id
+            and old.at < now() - make_interval(hours => ${keptHours}::int)
+          returning o.xid
+        ), noted as (
+          update outbox_floor f set xid = greatest(f.xid, g.xid)
+          from (select max(xid) as xid from gone) g where g.xid is not null
+        )
+        select count(*)::int as count from gone`.execute(tx);
+      return trimmed?.count ?? 0;
+    });
+  }
+}
