@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
 import { type DeviceId, Sha256 } from "@rookery/shared/ids.ts";
+import { lockDeviceStatus } from "../../control-plane/backups/device_status.ts";
 import { readExact } from "../../control-plane/backups/render_text.ts";
 import { startTexts } from "../../control-plane/backups/texts.ts";
+import { inTransaction } from "../../control-plane/database/transaction.ts";
 import { makeKeys } from "../../control-plane/keys/key_file.ts";
 import { openKeyRing } from "../../control-plane/keys/key_ring.ts";
+import { until } from "../support/agent_bench.ts";
 import { frrConfiguration, makeReportingDevice, report } from "../support/backup_report.ts";
 import { testDatabase } from "../support/database.ts";
 
@@ -255,6 +258,40 @@ Deno.test("recordBackup() files reports of one device one after the other", asyn
     .where("deviceId", "=", device.deviceId).executeTakeFirstOrThrow();
   const newest = (await revisionsOf(device.deviceId)).at(-1);
   assert.equal(current.revisionId, newest?.id);
+});
+
+/** Holds the status of a device while another transaction wants it; the times that each of them was given. */
+async function contend(device: Awaited<ReturnType<typeof makeReportingDevice>>) {
+  const { db, sql } = database;
+  const held = Promise.withResolvers<void>();
+  const waited = Promise.withResolvers<void>();
+  const first = inTransaction(db, async (tx) => {
+    const at = await lockDeviceStatus(tx, device);
+    held.resolve();
+    await waited.promise;
+    return at;
+  });
+  await held.promise;
+  const second = inTransaction(db, (tx) => lockDeviceStatus(tx, device));
+  await until(async () => {
+    const rows = await sql`select from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`;
+    return rows.length > 0;
+  }, "the second one waits for the first");
+  const [{ now } = assert.fail()] = await sql<{ now: Temporal.Instant }[]>`
+    select clock_timestamp() as now`;
+  waited.resolve();
+  return { now, first: await first, second: await second };
+}
+
+Deno.test("lockDeviceStatus() reads the clock behind its lock: whoever waited has the later time", async () => {
+  const device = await makeReportingDevice(database.db);
+  // The first round makes the row, the second one finds it: there the first transaction changes nothing of it.
+  for (const round of ["made", "found"]) {
+    const { now, first, second } = await contend(device);
+    assert.ok(Temporal.Instant.compare(first, now) < 0, round);
+    assert.ok(Temporal.Instant.compare(second, now) > 0, `${round}: ${second} came before ${now}`);
+  }
 });
 
 Deno.test("examineBackup() calls it unchanged when only the rules of change are younger than the digest", async () => {
