@@ -11,21 +11,26 @@ import { requestKeyRotation } from "@rookery/shared/api/agent_identity.ts";
 import { getAgent, revokeAgent } from "@rookery/shared/api/agents.ts";
 import type { AgentId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
-import { type Clock, systemClock } from "../../agent/clock.ts";
 import {
   addDevice,
+  addFarmDevice,
   backUpNow,
   bootByHand,
   enrolAgent,
   type EnrolledAgent,
   makeSite,
   type ManualBoot,
+  readJob,
   signResult,
   startAgent,
   until,
+  untilJob,
 } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { startDevice } from "../support/farm/device.ts";
+import { makeRecording } from "../support/farm/recording.ts";
+import { fastClock } from "../support/fast_clock.ts";
 import { refusedAs } from "../support/joining.ts";
 import { copyState, makeKeys, proofKeyOf, publicOf, rotationBody } from "../support/rotation.ts";
 import { Wire } from "../support/wire.ts";
@@ -34,12 +39,6 @@ const database = testDatabase({ poolSize: 8 });
 const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
 const { signal } = new AbortController();
 const PATIENCE_MS = 60_000;
-
-/** Agents whose minutes are seconds. */
-const fastClock: Clock = {
-  now: () => performance.now() * 20,
-  sleep: (ms, options) => systemClock.sleep(ms / 20, options),
-};
 
 async function enrolled(): Promise<EnrolledAgent> {
   return await enrolAgent(plane, [await makeSite(plane)]);
@@ -297,6 +296,65 @@ Deno.test("a result that was signed before a rotation is accepted after it", asy
   const params = { leaseId: lease.jti };
   const { answer } = await boot.call(reportResult, { params, body: { result } });
   assert.equal(answer, "accepted");
+});
+
+/** Keeps a rotation waiting until a lease was granted, and the lease until the new keys are in use. */
+function rotatingBetween(): Wire {
+  const wire = new Wire(plane);
+  const granted = Promise.withResolvers<void>();
+  const rotated = Promise.withResolvers<void>();
+  let agreed = false;
+  wire.carrier = async (request, pass) => {
+    const { pathname } = new URL(request.url);
+    const isOf = (path: string) => pathname.endsWith(path);
+    if (isOf("/keys/rotate")) await granted.promise;
+    const response = await pass(request);
+    if (!response.ok) return response;
+    if (isOf("/keys/rotate")) agreed = true;
+    if (isOf("/session") && agreed) rotated.resolve();
+    if (isOf("/claim") && (await response.clone().json()).leases.length > 0) {
+      granted.resolve();
+      await rotated.promise;
+    }
+    return response;
+  };
+  return wire;
+}
+
+Deno.test("a lease that was sealed to the former sealing key, the keys changed on its way, is opened and run", async () => {
+  await using agent = await enrolled();
+  const { agentId, siteIds: [siteId = assert.fail()], sealKey } = agent.identity;
+  await using device = await startDevice(makeRecording("frr", 31));
+  const [jobId = assert.fail()] = await backUpNow(plane, [
+    await addFarmDevice(plane, siteId, device),
+  ]);
+  await ask(agentId);
+  const wire = rotatingBetween();
+  await using running = await startAgent(plane, agent, { clock: fastClock, wire });
+  const job = await untilJob(plane, jobId, "completed", "failed", "dead");
+  assert.equal(job.state, "completed", JSON.stringify([job, running.log]));
+  assert.equal(job.history.length, 1, "it was another lease that was run");
+  assert.notEqual((await agent.state.readIdentity())?.sealKey.x, sealKey.x);
+});
+
+Deno.test("a lease that was sealed to a key that was never the agent's is refused, and no device hears of it", async () => {
+  await using agent = await enrolled();
+  const { agentId, siteIds: [siteId = assert.fail()] } = agent.identity;
+  await using device = await startDevice(makeRecording("frr", 32));
+  const { sealKey } = await makeKeys();
+  await sql`update agents set seal_jwk = ${JSON.stringify(publicOf(sealKey))}::text::jsonb
+    where id = ${agentId}`.execute(database.db);
+  const [jobId = assert.fail()] = await backUpNow(plane, [
+    await addFarmDevice(plane, siteId, device),
+  ]);
+  await using running = await startAgent(plane, agent, { clock: fastClock });
+  await until(() => running.logged("lease_refused"), "the lease is refused", PATIENCE_MS);
+  const refused = running.log.find(({ event }) => event === "lease_refused");
+  assert.match(String(refused?.reason), /Cannot open the credential/);
+  await until(() => running.logged("result_delivered"), "the refusal is told", PATIENCE_MS);
+  const { history: [attempt] } = await readJob(plane, jobId);
+  assert.deepEqual([attempt?.outcome, attempt?.failureCode], ["failed", "lease_invalid"]);
+  assert.equal(device.log.connections, 0);
 });
 
 Deno.test("a revocation beats a rotation: neither the old nor the agreed keys are good for anything", async () => {
