@@ -33,7 +33,7 @@ import type { AgentIdentity, StateFolder } from "./state_folder.ts";
 import type { AgentFigures } from "./status_file.ts";
 import { TrustRoot } from "./trust_root.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
-import { SessionThreads } from "./workers/session_threads.ts";
+import { SessionThreads, type ThreadOptions } from "./workers/session_threads.ts";
 
 const FIRST_SESSION_RETRY_MS = 2_000;
 const DRAIN_REQUEST_MS = 5_000;
@@ -47,6 +47,8 @@ export interface AgentOptions {
   readonly send?: Send;
   readonly clock?: Clock;
   readonly spoolFiles?: SpoolFiles;
+  /** Default: session threads as they ship. */
+  readonly threads?: ThreadOptions;
   /** Given, once, the way to ask what the agent is doing. */
   readonly observe?: (figures: () => AgentFigures) => void;
 }
@@ -179,9 +181,10 @@ async function takeUpDrivers(
   });
 }
 
-function openThreads({ settings, log }: AgentOptions) {
+function openThreads({ settings, log, threads }: AgentOptions) {
   const stuck = new AbortController();
   const sessions = new SessionThreads({
+    ...threads,
     policy: settings.policy,
     log,
     onStuck: () => stuck.abort(new Error("Cannot go on: too many threads are blocked for good")),

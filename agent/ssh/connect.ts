@@ -9,7 +9,7 @@ import { readPrivateKey } from "./private_key.ts";
 import { destroySocket, openSocket, type StageOptions } from "./socket.ts";
 import { abortError } from "./ssh_failure.ts";
 import type { DeviceConnection } from "./transport.ts";
-import { markTurn } from "./turn.ts";
+import { markTurn, turnMarker } from "./turn.ts";
 
 /** Where to connect, as whom, and what must hold. */
 export interface ConnectOptions {
@@ -88,6 +88,7 @@ async function openTo(options: KnockOptions): Promise<{ socket: Socket; stage: S
   });
   const socket = await openSocket({ addresses, port: options.port }, stage);
   destroyOnAbort(socket, options.signal);
+  guardWrites(socket);
   return { socket, stage };
 }
 
@@ -120,4 +121,14 @@ function destroyOnAbort(socket: Socket, signal: AbortSignal): void {
   if (signal.aborted) return onAbort();
   signal.addEventListener("abort", onAbort, { once: true });
   socket.once("close", () => signal.removeEventListener("abort", onAbort));
+}
+
+/** Every byte to a device passes here: a session whose thread was given up says nothing more, not even good-bye. */
+function guardWrites(socket: Socket): void {
+  const mark = turnMarker();
+  const write = socket.write.bind(socket);
+  socket.write = ((...args: Parameters<Socket["write"]>) => {
+    mark();
+    return write(...args);
+  }) as Socket["write"];
 }

@@ -132,6 +132,11 @@ export class SessionThread {
     }
   }
 
+  /** From now on no session of the thread touches its device, also one that was blocked and has not heard of its end. */
+  giveUp(): void {
+    this.#pulse.giveUp();
+  }
+
   /**
    * Ends the thread with all that it holds: sockets, credentials, unlocked keys. Deno 2.9.6 does that between two turns of the
    * thread's loop: one that is blocked is ended when its turn is over, and touches no device until then. Safe to call again.

@@ -23,6 +23,15 @@ interface Slot {
   readyAtMs: number;
 }
 
+export interface ThreadOptions {
+  readonly limits?: Partial<ThreadLimits>;
+  readonly threads?: 1 | 2;
+  /** From how many sessions on the second thread starts. */
+  readonly fullSessions?: number;
+  /** Other code than a session thread's own, for tests of what it could do. */
+  readonly url?: string;
+}
+
 /** What runs sessions: the agent's threads, or a test's own. */
 export interface SessionRunner {
   run<Order extends SessionOrder>(
@@ -49,18 +58,14 @@ export class SessionThreads implements SessionRunner {
   readonly #wiping = new Map<SessionThread, ReturnType<typeof setTimeout>>();
   #closed = false;
 
-  constructor(options: {
-    readonly policy: LocalPolicy;
-    readonly log: Log;
-    readonly limits?: Partial<ThreadLimits>;
-    readonly threads?: 1 | 2;
-    /** Told once when so many threads are blocked for good that this process should be started again. */
-    readonly onStuck?: () => void;
-    /** From how many sessions on the second thread starts. */
-    readonly fullSessions?: number;
-    /** Other code than a session thread's own, for tests of what it could do. */
-    readonly url?: string;
-  }) {
+  constructor(
+    options: ThreadOptions & {
+      readonly policy: LocalPolicy;
+      readonly log: Log;
+      /** Told once when so many threads are blocked for good that this process should be started again. */
+      readonly onStuck?: () => void;
+    },
+  ) {
     this.#policy = options.policy;
     this.#allows = compilePolicy(options.policy);
     this.#log = options.log;
@@ -87,7 +92,12 @@ export class SessionThreads implements SessionRunner {
       seconds: order.limits.connectSeconds,
       allowAddress: (address) => this.#allows({ address, port }),
     });
-    const slot = await this.#freeSlot(signal);
+    let slot = this.#bestSlot();
+    while (!slot) {
+      await this.#pause(signal);
+      slot = this.#bestSlot();
+    }
+    // Without a pause in between: sessions that begin in the same moment see each other, and do not all choose one thread.
     const thread = slot.thread ??= this.#start(slot);
     const report = await thread.run({ ...order, addresses }, options);
     slot.faults = 0;
@@ -103,8 +113,8 @@ export class SessionThreads implements SessionRunner {
   }
 
   /**
-   * The agent is fenced: every thread that had a session ends within a second, with what it knows. A new one stands ready for
-   * when the fence lifts. Safe to call again.
+   * The agent is fenced: every thread that had a session touches no device any more, and ends within a second, with what it
+   * knows. A new one stands ready for when the fence lifts. Safe to call again.
    */
   wipe(): void {
     for (const slot of this.#slots) {
@@ -115,6 +125,7 @@ export class SessionThreads implements SessionRunner {
         thread.end("wiped");
         continue;
       }
+      thread.giveUp();
       this.#retiring.add(thread);
       this.#wiping.set(thread, setTimeout(() => thread.end("wiped"), WIPE_MS));
     }
@@ -159,18 +170,19 @@ export class SessionThreads implements SessionRunner {
     return thread.size + (thread.blocked ? 1_000 : 0);
   }
 
-  /** Waits for a place when every thread ended by a fault a moment ago. */
-  async #freeSlot(signal: AbortSignal): Promise<Slot> {
-    while (true) {
-      if (signal.aborted) throw abortError(signal);
-      if (this.#closed) throw new DeviceError("lease_lost");
-      const now = performance.now();
-      const ready = this.#slots.filter((slot) => slot.thread ?? slot.readyAtMs <= now);
-      const [best] = ready.toSorted((one, other) => this.#cost(one) - this.#cost(other));
-      if (best) return best;
-      const readyAtMs = Math.min(...this.#slots.map((slot) => slot.readyAtMs));
-      await systemClock.sleep(readyAtMs - now, { signal });
-    }
+  /** Where a session goes that begins now; undefined when every thread ended by a fault a moment ago. */
+  #bestSlot(): Slot | undefined {
+    if (this.#closed) throw new DeviceError("lease_lost");
+    const now = performance.now();
+    return this.#slots.filter((slot) => slot.thread ?? slot.readyAtMs <= now)
+      .toSorted((one, other) => this.#cost(one) - this.#cost(other))[0];
+  }
+
+  /** Until the next place is ready. */
+  async #pause(signal: AbortSignal): Promise<void> {
+    const readyAtMs = Math.min(...this.#slots.map((slot) => slot.readyAtMs));
+    await systemClock.sleep(readyAtMs - performance.now(), { signal });
+    if (signal.aborted) throw abortError(signal);
   }
 }
 

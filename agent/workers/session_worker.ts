@@ -103,6 +103,11 @@ function send(message: FromThread): void {
   scope.postMessage(message, buffers);
 }
 
+// What a session throws that may not go on is no fault, and nothing for the log of a process that is to end this thread.
+globalThis.addEventListener("error", (event) => {
+  if (pulse.isGivenUp) event.preventDefault();
+});
+
 scope.onmessage = ({ data }) => {
   if (data.type === "open") open(data);
   else if (data.type === "run") void run(data);

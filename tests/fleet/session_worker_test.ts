@@ -7,9 +7,12 @@ import { SessionThreads } from "../../agent/workers/session_threads.ts";
 import { startWorker } from "../../agent/workers/start_worker.ts";
 import { type FarmMember, startFarmChild } from "../demo/farm_child.ts";
 import { until } from "../support/agent_bench.ts";
+import { blockingText, SLOW_PATTERN } from "../support/blocking_text.ts";
 import { type FarmDevice, startDevice } from "../support/farm/device.ts";
 import { makeRecording } from "../support/farm/recording.ts";
 import { ProcessGroup } from "../support/processes.ts";
+import { startScriptedShell } from "../support/scripted_shell.ts";
+import { STANDING } from "../support/standing_thread.ts";
 import { driverOf, orderFor } from "../support/session_order.ts";
 import { longestSilence } from "../support/silence.ts";
 
@@ -38,30 +41,13 @@ async function codeOf(ending: Promise<unknown>): Promise<string> {
   });
 }
 
-/** Takes twice as long for each further letter. */
-const SLOW_PATTERN = "^((a+)+)$";
-const SLOW_LINE = `${"a".repeat(23)}!\n`;
-
-/** How often the slow line must be read to keep the pattern busy for a millisecond on this machine. */
-function measureLinesPerMs(): number {
-  const pattern = new RegExp(SLOW_PATTERN);
-  // The first one is compiled for, and takes several times as long as the others.
-  const times = Array.from({ length: 6 }, () => {
-    const startedAt = performance.now();
-    pattern.test(SLOW_LINE.trimEnd());
-    return performance.now() - startedAt;
-  });
-  return 1 / Math.min(...times);
-}
-const LINES_PER_MS = measureLinesPerMs();
-
 /**
  * A device whose answer, with a driver that was made for it, keeps a regular expression busy for some seconds. No longer
  * than a test needs, for nothing stops a thread in the middle of it: it goes on using a core beside the tests that follow.
  */
 async function startSpinner({ blockedMs }: { readonly blockedMs: number }) {
   const recording = makeRecording("frr", 7);
-  const text = SLOW_LINE.repeat(Math.ceil(blockedMs * LINES_PER_MS));
+  const text = blockingText(blockedMs);
   const outputs = new Map(recording.outputs).set("show version", text);
   const device = await startDevice({ ...recording, outputs });
   const field = { name: "model" as const, pattern: SLOW_PATTERN };
@@ -180,7 +166,9 @@ function hostileText(text: string): string {
   return `${head}\n${"xyz\n".repeat(500_000)}!\n${tail}`;
 }
 
-function orderOf({ host, port, platform, login }: FarmMember): BackupOrder {
+type Reachable = Pick<FarmMember, "host" | "port" | "platform" | "login">;
+
+function orderOf({ host, port, platform, login }: Reachable): BackupOrder {
   return orderFor({ host, port, platform, login } as unknown as FarmDevice, { limits: LONG });
 }
 
@@ -258,6 +246,37 @@ Deno.test("wipe() ends a thread that does not listen, with its sockets, and the 
   assert.deepEqual(scene.log, [], "being fenced is no fault");
 });
 
+/** A session thread that hears nothing of the end of its sessions. */
+const DEAF = `
+import ${JSON.stringify(import.meta.resolve("../../agent/workers/session_worker.ts"))};
+const sound = globalThis.onmessage;
+globalThis.onmessage = (event) => event.data.type === "abort" || sound(event);`;
+
+Deno.test("wipe() lets no session say another word, even one that has not heard of its end", async () => {
+  const wiped = Promise.withResolvers<void>();
+  const text = "Current configuration:\r\n!\r\nfrr version 10.2\r\n!\r\nend\r\nbox# ";
+  await using device = await startScriptedShell({
+    "": "box# ",
+    "\n": "\r\nbox# ",
+    "terminal length 0\n": "terminal length 0\r\nbox# ",
+    "show running-config\n": ["show running-config\r\n", wiped.promise, text],
+  });
+  using scene = makeThreads({ url: `data:text/javascript,${encodeURIComponent(DEAF)}` });
+  const controller = new AbortController();
+  const { host, port } = device;
+  const login = { username: "netops", password: "p" };
+  const ending = codeOf(
+    scene.run(orderOf({ host, port, platform: "frr", login }), controller.signal),
+  );
+  await until(() => device.typed.at(-1)?.startsWith("show") ?? false, "it is read", 60_000);
+  controller.abort(new DeviceError("lease_lost"));
+  scene.threads.wipe();
+  wiped.resolve();
+  assert.equal(await ending, "lease_lost");
+  assert.equal(device.typed.at(-1), "show running-config\n");
+  assert.deepEqual(scene.log, [], "being fenced is no fault");
+});
+
 /** A session thread that falls over when it is given an order for port 1, and is sound otherwise. */
 const CRASHING = `
 import ${JSON.stringify(import.meta.resolve("../../agent/workers/session_worker.ts"))};
@@ -298,6 +317,30 @@ Deno.test("a thread that goes on crashing is started again after longer and long
   // At least the first three pauses: a quarter, a half and a whole second.
   assert.ok(performance.now() - startedAt >= 1_700);
   assert.equal(await codeOf(scene.run(orderFor(quick, { limits: LONG }))), "complete");
+});
+
+/** Longer than the pause after a first fault. */
+const FIRST_PAUSE_MS = 300;
+
+Deno.test("threads that are blocked for good are counted in both places, and told of once", async () => {
+  let told = 0;
+  using scene = makeThreads({
+    fullSessions: 0,
+    limits: { stallMs: STANDING.stallMs },
+    url: STANDING.url,
+    onStuck: () => told++,
+  });
+  await using device = await startDevice(makeRecording("frr", 16));
+  const standing = { ...orderFor(device), target: STANDING.target };
+  // One in each thread: neither place comes to the third by itself, and the fourth is not told of.
+  for (const afterwards of [0, 1]) {
+    const both = await Promise.all([1, 2].map(() => codeOf(scene.run(standing))));
+    assert.deepEqual(both, ["session_disruptive", "session_disruptive"]);
+    assert.equal(told, afterwards);
+    await delay(FIRST_PAUSE_MS);
+  }
+  const ends = scene.log.map(({ why, sessions }) => [why, sessions]);
+  assert.deepEqual(ends, Array(4).fill(["stalled", 1]));
 });
 
 /** Threads that were taken over, and what each of them says to an order. */

@@ -19,6 +19,7 @@ import { enroll, privateKey } from "../../agent/enroll.ts";
 import { AgentSettings } from "../../agent/settings.ts";
 import type { SpoolFiles } from "../../agent/spool_files.ts";
 import { type AgentIdentity, StateFolder } from "../../agent/state_folder.ts";
+import type { ThreadOptions } from "../../agent/workers/session_threads.ts";
 import { reapLeases } from "../../control-plane/jobs/reap.ts";
 import type { TestControlPlane } from "./control_plane.ts";
 import type { FarmDevice } from "./farm/device.ts";
@@ -85,7 +86,7 @@ export async function passwordCredential(
 export async function addFarmDevice(
   plane: TestControlPlane,
   siteId: SiteId,
-  device: FarmDevice,
+  device: Pick<FarmDevice, "host" | "port" | "platform" | "login">,
 ): Promise<DeviceId> {
   const { username, password } = device.login;
   return await addDevice(plane, siteId, {
@@ -208,6 +209,7 @@ export async function startAgent(
     settings?: Partial<AgentSettings>;
     wire?: Wire;
     spoolFiles?: SpoolFiles;
+    threads?: ThreadOptions;
   } = {},
 ): Promise<RunningAgent> {
   const wire = options.wire ?? new Wire(plane);
@@ -220,6 +222,7 @@ export async function startAgent(
     send: wire.send,
     ...(options.clock ? { clock: options.clock } : {}),
     ...(options.spoolFiles ? { spoolFiles: options.spoolFiles } : {}),
+    ...(options.threads ? { threads: options.threads } : {}),
   });
   // A test that does not look at how it ended must not fail for it.
   const ended = agent.finished.catch(() => {});

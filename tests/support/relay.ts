@@ -1,6 +1,8 @@
 /** A link that can die in silence: it forwards TCP until it is told to swallow everything, and closes nothing. */
 export interface Relay extends AsyncDisposable {
   readonly port: number;
+  /** Bytes that came from whoever dialled. */
+  readonly received: number;
   /** From now on nothing passes, in either direction, on connections old and new; none is closed. */
   stall(): void;
   /** Lets new connections through. What stalled stays dead, as it does when a router has forgotten it. */
@@ -13,14 +15,19 @@ export function startRelay(target: { hostname: string; port: number }): Relay {
   const carried = new Set<Promise<void>>();
   let epoch = 0;
   let stalled = false;
+  let received = 0;
   const carry = async (
     from: Deno.TcpConn,
     to: Deno.TcpConn | undefined,
-    isAlive: () => boolean,
+    { isAlive, count: note = () => {} }: {
+      isAlive: () => boolean;
+      count?: (bytes: number) => void;
+    },
   ) => {
     const buffer = new Uint8Array(65_536);
     try {
       for (let count = await from.read(buffer); count !== null; count = await from.read(buffer)) {
+        note(count);
         for (let at = 0; to && isAlive() && at < count;) {
           at += await to.write(buffer.subarray(at, count));
         }
@@ -36,7 +43,10 @@ export function startRelay(target: { hostname: string; port: number }): Relay {
     open.add(near);
     const far = stalled ? undefined : await Deno.connect(target);
     if (far) open.add(far);
-    await Promise.all([carry(near, far, isAlive), ...(far ? [carry(far, near, isAlive)] : [])]);
+    const count = (bytes: number) => received += bytes;
+    const ways = [carry(near, far, { isAlive, count })];
+    if (far) ways.push(carry(far, near, { isAlive }));
+    await Promise.all(ways);
     for (const one of far ? [near, far] : [near]) {
       open.delete(one);
       close(one);
@@ -51,6 +61,9 @@ export function startRelay(target: { hostname: string; port: number }): Relay {
   })();
   return {
     port: listener.addr.port,
+    get received() {
+      return received;
+    },
     stall() {
       stalled = true;
       epoch++;

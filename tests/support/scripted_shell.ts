@@ -3,8 +3,8 @@ import net, { type AddressInfo } from "node:net";
 import ssh2, { type ServerChannel } from "ssh2";
 import { makeHostKey } from "./farm/key_pair.ts";
 
-/** A text, or pieces of one with the milliseconds of silence between them. */
-export type Answer = string | readonly (string | number)[];
+/** A text, or pieces of one with milliseconds of silence between them, or with what is waited for. */
+export type Answer = string | readonly (string | number | Promise<void>)[];
 
 /**
  * What a scripted device says after each text it was sent, always the same or by how often it was sent before; the
@@ -80,6 +80,7 @@ function answerOf(script: Script, text: string, times: number): Answer | undefin
 async function say(channel: ServerChannel, answer: Answer): Promise<void> {
   for (const piece of typeof answer === "string" ? [answer] : answer) {
     if (typeof piece === "number") await delay(piece);
+    else if (typeof piece === "object") await piece;
     else if (channel.writable) channel.write(piece);
   }
 }
