@@ -48,7 +48,7 @@ const LEASE_SECONDS = 30;
 const PASSWORD = "Only-one-thread-may-know-this";
 const LOCAL = { networks: ["127.0.0.0/8"], fetchedDrivers: true };
 /** How long the answer blocks, in time of a processor: well beyond the second in which a fenced agent ends its threads. */
-const BLOCKED_MS = 3_500;
+const BLOCKED_MS = 3_000;
 /** Nothing else in a session takes a thread as long. */
 const BUSY_MS = 700;
 const TASKS = "/proc/self/task";
