@@ -8,6 +8,7 @@ import { trimOutbox } from "../outbox/retention.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import { pause } from "../pause.ts";
 import { forgetOldRuns, refreshPlans, tickPolicies } from "../policies/tick.ts";
+import { workShares } from "../policies/work_shares.ts";
 import { endExpired } from "./end_expired.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
@@ -33,11 +34,8 @@ export async function runMaintenance(
   await Promise.all([
     repeat(() => reap(services), { everyMs: REAP_MS, signal, log: services.log }),
     repeat(() => followHints(services), { everyMs: HINTS_MS, signal, log: services.log }),
-    repeat(() => runPolicies(services, signal), {
-      everyMs: POLICIES_MS,
-      signal,
-      log: services.log,
-    }),
+    repeat(() => decideRuns(services), { everyMs: POLICIES_MS, signal, log: services.log }),
+    repeat(() => makeRuns(services, signal), { everyMs: POLICIES_MS, signal, log: services.log }),
     repeat(() => keepHouse(services.db), {
       everyMs: HOUSEKEEPING_MS,
       signal,
@@ -61,10 +59,14 @@ async function followHints({ db, log }: MaintenanceServices): Promise<void> {
   if (devices > 0) log({ level: "info", message: "Backups ordered by change hints", devices });
 }
 
-async function runPolicies({ db, log }: MaintenanceServices, signal: AbortSignal): Promise<void> {
-  const ticked = await tickPolicies(db, { signal });
-  if (Object.values(ticked).every((count) => count === 0)) return;
-  log({ level: "info", message: "Policies run", ...ticked });
+async function decideRuns({ db, log }: MaintenanceServices): Promise<void> {
+  const { decided, cancelled } = await tickPolicies(db);
+  if (decided + cancelled > 0) log({ level: "info", message: "Runs decided", decided, cancelled });
+}
+
+async function makeRuns({ db, log }: MaintenanceServices, signal: AbortSignal): Promise<void> {
+  const steps = await workShares(db, { signal });
+  if (steps > 0) log({ level: "info", message: "Jobs of runs made", steps });
 }
 
 async function keepHouse(db: Kysely<Database>): Promise<void> {

@@ -19,6 +19,7 @@ import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
+import { describeError, type Log } from "../http/log.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route, type RouteContext } from "../http/route.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
@@ -40,6 +41,7 @@ import { workShares } from "./work_shares.ts";
 interface PolicyServices {
   readonly db: Kysely<Database>;
   readonly wakeups: Wakeups;
+  readonly log: Log;
 }
 
 /** Who changes a policy. */
@@ -165,14 +167,16 @@ async function change(
   return policyOf(await readPolicy(db, scope, policyId));
 }
 
-/** As far as the caller waits for it; the tick makes the rest. */
+/** As far as the caller waits for it. The run is stored: what is left or fails is made with the upkeep of the queue. */
 async function makeJobs(
-  { db, wakeups }: PolicyServices,
+  { db, wakeups, log }: PolicyServices,
   occurrenceId: OccurrenceId,
   caller: AbortSignal,
 ): Promise<void> {
   const signal = AbortSignal.any([caller, AbortSignal.timeout(PROMPT_MS)]);
-  await workShares(db, { occurrenceId, signal });
+  await workShares(db, { occurrenceId, signal }).catch((error) =>
+    log({ level: "warn", message: "Jobs of a run are left for later", ...describeError(error) })
+  );
   wakeups.notifyAll();
 }
 

@@ -6,46 +6,37 @@ import { cancelStopped } from "./cancel_waiting.ts";
 import { type ReadClock, readClock } from "./clock.ts";
 import { decideDue } from "./decide_due.ts";
 import { lockPolicy, setNextAt } from "./store.ts";
-import { workShares } from "./work_shares.ts";
 
 /** How long the ledger goes back. */
 const LEDGER_DAYS = 90;
 
-/** What a tick did. */
-export interface Ticked {
-  readonly decided: number;
-  readonly steps: number;
-  readonly cancelled: number;
+interface TickOptions {
+  readonly clock?: ReadClock;
 }
 
 /**
- * Decides what is due and makes its jobs. Every replica does it, every few seconds: a run is decided under its policy's
- * lock and its jobs are made under their site's, so that twice is as good as once.
+ * Decides the runs that are due and cancels what waits for policies that are stopped. Every replica does it, every few
+ * seconds: a run is decided under its policy's lock, so that twice is as good as once. Its jobs are made by `workShares`,
+ * which may take its time.
  */
 export async function tickPolicies(
   db: Kysely<Database>,
-  { clock = readClock, signal }: { readonly clock?: ReadClock; readonly signal?: AbortSignal } = {},
-): Promise<Ticked> {
-  const work = [
-    async () => decideDue(db, await clock(db)),
-    () => workShares(db, signal ? { signal } : {}),
-    () => cancelStopped(db),
-  ];
-  const counts: number[] = [];
-  const failed: unknown[] = [];
-  // What fails keeps the rest from nothing, and is tried again with the next tick.
-  for (const part of work) {
-    await part().then((count) => counts.push(count), (error) => failed.push(error));
-  }
-  if (failed.length > 0) throw failed[0];
-  const [decided = 0, steps = 0, cancelled = 0] = counts;
-  return { decided, steps, cancelled };
+  { clock = readClock }: TickOptions = {},
+): Promise<{ readonly decided: number; readonly cancelled: number }> {
+  // What cannot be decided keeps nothing from being cancelled.
+  const [decided, cancelled] = await Promise.allSettled([
+    clock(db).then((now) => decideDue(db, now)),
+    cancelStopped(db),
+  ]);
+  if (decided.status === "rejected") throw decided.reason;
+  if (cancelled.status === "rejected") throw cancelled.reason;
+  return { decided: decided.value, cancelled: cancelled.value };
 }
 
 /** Computes anew when policies run next: the rules of time zones change with the control plane's version. */
 export async function refreshPlans(
   db: Kysely<Database>,
-  { clock = readClock }: { readonly clock?: ReadClock } = {},
+  { clock = readClock }: TickOptions = {},
 ): Promise<number> {
   const now = await clock(db);
   const rows = await db.selectFrom("policies").select("id")

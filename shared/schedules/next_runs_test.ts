@@ -116,6 +116,7 @@ Deno.test("Schedule refuses what cannot be, and names the field", () => {
   const refused: [unknown, string][] = [
     [{ ...daily, timeZone: "Europe/Atlantis" }, "#/timeZone"],
     [{ ...daily, timeZone: "+02:00" }, "#/timeZone"],
+    [{ ...daily, timeZone: "IST" }, "#/timeZone"],
     [{ ...daily, time: "24:00" }, "#/time"],
     [{ ...daily, startAt: "yesterday" }, "#/startAt"],
     [{ kind: "yearly" }, "#/kind"],

@@ -156,6 +156,18 @@ Deno.test("tickPolicies() spreads devices over the jitter, each at its own place
   assert.deepEqual(rows.map(({ seconds }) => seconds), [1_800]);
 });
 
+Deno.test("tickPolicies() ranks the jobs of a run that it finds a little late no earlier than now, where floors hide them", async () => {
+  await using scene = await setScene(plane);
+  const id = await scene.add({ schedule: { kind: "interval", everyMinutes: 1 } });
+  const now = await databaseNow(database.db);
+  await setNextAt(database.db, id, now.subtract({ minutes: 3 }));
+  await tickAt(database.db, now);
+  const [row] = await database.sql<{ isLate: boolean; dueLate: boolean }[]>`
+    select rank >= ${now.toString()} as "isLate", due_at >= ${now.toString()} as "dueLate"
+    from ready where site_id = ${scene.siteId}`;
+  assert.deepEqual({ ...row }, { isLate: true, dueLate: true });
+});
+
 Deno.test("tickPolicies() ends the jitter where a blackout begins", async () => {
   await using scene = await setScene(plane, 12);
   const blackouts = [{ from: "12:10", to: "18:00" }];

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { listJobs } from "@rookery/shared/api/jobs.ts";
+import { createPolicy, listOccurrences } from "@rookery/shared/api/policies.ts";
 import type { DeviceId } from "@rookery/shared/ids.ts";
 import { connectDatabase, type Sql } from "../../control-plane/database/connect.ts";
 import { findEmbeddedPostgres } from "../../control-plane/database/embedded.ts";
@@ -76,7 +77,41 @@ Deno.test("runRound() ends as it should although what it runs on is killed in th
       assert.match(stage.installation.logs, /PostgreSQL restarted/);
     },
   });
+
+  await t.step({
+    ...STEP,
+    name: "persistence across restart: a policy comes due while the control plane is killed",
+    fn: () => playPolicy(stage),
+  });
 });
+
+/** Once the control plane is back, agents back up what it should have ordered meanwhile. */
+async function playPolicy({ installation, devices }: Stage): Promise<void> {
+  const { api } = installation;
+  const deviceIds = devices.filter(({ member }) => member.fault === null).slice(0, 2)
+    .map(({ deviceId }) => deviceId);
+  const at = Temporal.Now.instant().add({ seconds: 2 });
+  const schedule = { kind: "once", at: at.toString() } as const;
+  const policy = { name: "once", kind: "backup_config", schedule } as const;
+  const { id: policyId } = await api(createPolicy, {
+    body: { ...policy, selection: { deviceIds } },
+  });
+  await killHard(installation.controlPlane);
+  await until(() => Temporal.Instant.compare(Temporal.Now.instant(), at) > 0, "it is due");
+  await installation.startControlPlane();
+  await until(
+    async () => {
+      const pages = await Promise.all(
+        deviceIds.map((deviceId) => api(listJobs, { query: { deviceId, limit: 1 } })),
+      );
+      const { items: [run] } = await api(listOccurrences, { params: { policyId } });
+      return run?.decision === "ran" && run.jobs === 2 &&
+        pages.every(({ items: [job] }) => job?.state === "completed");
+    },
+    "the run of the policy is made and its devices are backed up",
+    60_000,
+  );
+}
 
 function assertAsExpected(rows: readonly Row[]): void {
   assert.equal(rows.length, DEVICES);

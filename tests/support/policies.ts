@@ -5,6 +5,7 @@ import type { CallInput } from "@rookery/shared/endpoint.ts";
 import type { DeviceId, JobId, PolicyId, SiteId } from "@rookery/shared/ids.ts";
 import type { Database } from "../../control-plane/database/schema.ts";
 import { tickPolicies } from "../../control-plane/policies/tick.ts";
+import { workShares } from "../../control-plane/policies/work_shares.ts";
 import { addDevice, freshName, makeSite } from "./agent_bench.ts";
 import type { Person, TestControlPlane } from "./control_plane.ts";
 
@@ -47,10 +48,18 @@ export async function setScene(plane: TestControlPlane, devices = 1): Promise<Sc
   return { admin, siteId, deviceIds, add, [Symbol.asyncDispose]: leave };
 }
 
-/** Ticks as if it were `now`. */
-export function tickAt(db: Kysely<Database>, now: Temporal.Instant | string) {
+/** Decides and makes what is due as if it were `now`, as the upkeep of one replica does. */
+export async function tickAt(db: Kysely<Database>, now: Temporal.Instant | string) {
   const instant = typeof now === "string" ? Temporal.Instant.from(now) : now;
-  return tickPolicies(db, { clock: () => Promise.resolve(instant) });
+  const [ticked, made] = await Promise.allSettled([
+    tickPolicies(db, { clock: () => Promise.resolve(instant) }),
+    workShares(db),
+  ]);
+  // In the upkeep these two go on beside each other, whatever becomes of the other one.
+  const steps = await workShares(db);
+  if (ticked.status === "rejected") throw ticked.reason;
+  if (made.status === "rejected") throw made.reason;
+  return { ...ticked.value, steps: made.value + steps };
 }
 
 /** Now by the database, which alone decides. */
