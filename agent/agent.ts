@@ -31,6 +31,7 @@ import { Spool } from "./spool.ts";
 import { diskFiles, type SpoolFiles } from "./spool_files.ts";
 import type { AgentIdentity, StateFolder } from "./state_folder.ts";
 import type { AgentFigures } from "./status_file.ts";
+import { SyslogListener } from "./syslog/listener.ts";
 import { TrustRoot } from "./trust_root.ts";
 import type { LeaseExpectation } from "./verify_lease.ts";
 import { SessionThreads, type ThreadOptions } from "./workers/session_threads.ts";
@@ -217,7 +218,13 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
   log("info", "agent_started", { agent: identity.agentId, boot: boot.bootId });
   const { spool } = boot;
   const leases = new RunningLeases({ alsoHeld: () => spool.ownLeaseIds() });
-  boot.options.observe?.(() => ({ sessions: leases.sessions, spool: spool.figures }));
+  const hearing = new AbortController();
+  const syslog = hearSyslog(boot, hearing.signal);
+  boot.options.observe?.(() => ({
+    sessions: leases.sessions,
+    spool: spool.figures,
+    syslog: syslog?.status,
+  }));
   const dismissed = dismissalOf(leases);
   const kick = new HeartbeatKick();
   const beating = new AbortController();
@@ -249,10 +256,21 @@ async function live(boot: Boot, signals: Signals): Promise<void> {
   await finishRunning(boot, { leases, delivering, stop: signals.stop });
   // Last, so that what was still running kept its lease to the end.
   beating.abort();
-  await Promise.all([pulse, replay]);
+  hearing.abort();
+  await Promise.all([pulse, replay, syslog?.finished]);
   log("info", "agent_stopped", { agent: identity.agentId });
   dismissed.signal.throwIfAborted();
   boot.stuck.throwIfAborted();
+}
+
+/** Beside the work, which goes on whatever becomes of it. */
+function hearSyslog(boot: Boot, signal: AbortSignal): SyslogListener | undefined {
+  const { options: { settings: { syslog }, log }, controlPlane, clock, ending } = boot;
+  if (!syslog) return undefined;
+  return new SyslogListener({
+    ...{ settings: syslog, controlPlane, clock, log },
+    signal: AbortSignal.any([signal, ending.signal]),
+  });
 }
 
 /** Being sent away, by whichever loop hears of it first, ends every session at once. */

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LocalPolicy } from "./local_policy.ts";
 import { ProxySettings } from "./network_settings.ts";
 import { sayObject } from "./say_settings.ts";
+import { SyslogSettings } from "./syslog/settings.ts";
 
 const SPOOL_SHAPE = {
   maxMegabytes: wholeNumber(1, 1_000_000).default(256),
@@ -23,6 +24,8 @@ const SHAPE = {
   spool: z.strictObject(SPOOL_SHAPE, {
     error: (issue) => sayObject(issue, Object.keys(SPOOL_SHAPE)),
   }).prefault({}),
+  /** Hears syslog, to tell the control plane of devices that have changed. Absent: nothing listens. */
+  syslog: SyslogSettings.optional(),
 };
 
 /** The agent's settings file, `settings.json` in its state folder; all of it is optional. */

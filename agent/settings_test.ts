@@ -18,6 +18,12 @@ Deno.test("readSettings() gives the defaults where nothing is set", async () => 
   const defaults = { capacity: 32, drainSeconds: 120, policy: {}, spool };
   assert.deepEqual(await read(undefined), defaults);
   assert.deepEqual(await read("{}"), defaults);
+  const { syslog } = await read(
+    '{"syslog": {"sources": ["10.0.0.0/8"], "port": 514, "privilegedPort": true}}',
+  );
+  const ports = { bind: "0.0.0.0", port: 514, privilegedPort: true };
+  const rest = { udp: true, tcp: true, sources: ["10.0.0.0/8"], perSecond: 100 };
+  assert.deepEqual(syslog, { ...ports, ...rest });
   assert.deepEqual(await read('{"policy": {"networks": ["10.0.0.0/8", "2001:db8::/32"]}}'), {
     ...defaults,
     policy: { networks: ["10.0.0.0/8", "2001:db8::/32"] },
@@ -56,7 +62,7 @@ const WRONG: readonly (readonly [text: string, sentence: string])[] = [
   ],
   [
     '{"capazity": 1}',
-    'the file does not know "capazity": there are capacity, drainSeconds, policy, proxy, caFile and spool.',
+    'the file does not know "capazity": there are capacity, drainSeconds, policy, proxy, caFile, spool and syslog.',
   ],
   [
     '{"policy": {"hosts": []}}',
@@ -90,9 +96,32 @@ const WRONG: readonly (readonly [text: string, sentence: string])[] = [
   ['{"caFile": 7}', "caFile must be the name of a file."],
   [
     '{"policy": {"kinds": ["reboot"]}}',
-    "policy.kinds[0] must be a list of kinds of jobs: backup_config.",
+    "policy.kinds[0] must be a list of kinds of jobs: backup_config, check_reachability, run_commands, " +
+    "detect_platform.",
   ],
   ['{"policy": {"sessions": 0}}', "policy.sessions must be a whole number from 1 to 256."],
+  ['{"syslog": {}}', 'syslog.sources must be a list of networks such as ["10.0.0.0/8"].'],
+  [
+    '{"syslog": {"sources": ["10.0.0.1"]}}',
+    'syslog.sources[0] must be a list of networks such as ["10.0.0.0/8"].',
+  ],
+  [
+    '{"syslog": {"sources": ["10.0.0.0/8"], "port": 514}}',
+    "syslog.port is below 1024, which needs a right of its own: take 1024 or more and let the firewall " +
+    "redirect 514 to it, or give the right and set privilegedPort to true.",
+  ],
+  [
+    '{"syslog": {"sources": ["10.0.0.0/8"], "bind": "any"}}',
+    'syslog.bind must be an address of this machine, such as "0.0.0.0".',
+  ],
+  [
+    '{"syslog": {"sources": ["10.0.0.0/8"], "udp": false, "tcp": false}}',
+    "syslog.udp is false, and tcp too: nothing would be heard.",
+  ],
+  [
+    '{"syslog": {"sources": ["10.0.0.0/8"], "rate": 1}}',
+    'syslog does not know "rate": there are bind, port, privilegedPort, udp, tcp, sources and perSecond.',
+  ],
   ["[]", "the file must be an object, written { … }."],
 ];
 

@@ -76,7 +76,16 @@ function figuresOf(last: StatusFile, nowMs: number): (readonly [string, string])
         ? "not compared yet"
         : `${Math.abs(ahead)} s ${ahead < 0 ? "behind" : "ahead of"} the control plane's`,
     ],
+    ...(last.syslog ? [["syslog", syslogOf(last.syslog)] as const] : []),
   ];
+}
+
+function syslogOf(syslog: NonNullable<StatusFile["syslog"]>): string {
+  const { place, listening, messages, changes, refused, tooMany, noRoom, told, unknown } = syslog;
+  const heard = `${messages} messages, ${changes} of changes, ${told} hints told, ${unknown} of ` +
+    `them of no device; dropped: ${tooMany} too many, ${noRoom} without room, ${syslog.unheard} ` +
+    `unheard, ${refused} of others`;
+  return `${listening ? "listens at" : "does not listen at"} ${place}; ${heard}`;
 }
 
 function sessionOf({ sessionSince, heartbeatAnsweredAt }: StatusFile, nowMs: number): string {

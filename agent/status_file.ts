@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Send } from "./control_plane.ts";
 import type { Log } from "./log.ts";
+import type { SyslogStatus } from "./syslog/listener.ts";
 import { AGENT_VERSION } from "./version.ts";
 
 const FILE = "status.json";
@@ -26,6 +27,19 @@ export const StatusFile = z.object({
   spool: z.object({ entries: z.int(), bytes: z.int(), full: z.string().nullable() }),
   /** How far this machine's clock is ahead of the control plane's, in whole seconds. */
   clockAheadSeconds: z.number().nullable(),
+  /** The syslog listener; null where there is none. */
+  syslog: z.object({
+    place: z.string(),
+    listening: z.boolean(),
+    messages: z.int(),
+    changes: z.int(),
+    refused: z.int(),
+    tooMany: z.int(),
+    noRoom: z.int(),
+    told: z.int(),
+    unknown: z.int(),
+    unheard: z.int(),
+  }).nullable().default(null),
   /** The newest warnings and errors, newest first. */
   lastErrors: z.array(Noticed),
 });
@@ -39,6 +53,7 @@ export interface AgentFigures {
     readonly bytes: number;
     readonly full?: string | undefined;
   };
+  readonly syslog?: SyslogStatus | undefined;
 }
 
 /** Reads what the agent that runs, or ran, from this folder wrote; undefined when there is nothing to read. */
@@ -83,6 +98,7 @@ export class StatusKeeper implements AsyncDisposable {
       sessions: 0,
       spool: { entries: 0, bytes: 0, full: null },
       clockAheadSeconds: null,
+      syslog: null,
       lastErrors: [],
     };
     this.#timer = setInterval(() => this.#write(), WRITE_MS);
@@ -124,9 +140,10 @@ export class StatusKeeper implements AsyncDisposable {
   }
 
   #write(): void {
-    const { sessions, spool } = this.#figures();
+    const { sessions, spool, syslog = null } = this.#figures();
     const full = spool.full ?? null;
-    this.#status = { ...this.#status, writtenAt: now(), sessions, spool: { ...spool, full } };
+    const figures = { sessions, spool: { ...spool, full }, syslog };
+    this.#status = { ...this.#status, writtenAt: now(), ...figures };
     const text = `${JSON.stringify(this.#status, null, 2)}\n`;
     // One after the other, each whole: a reader sees the one or the other.
     this.#writing = this.#writing.then(() => this.#replace(text));

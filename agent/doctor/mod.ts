@@ -5,6 +5,7 @@ import { checkControlPlane, checkSession, checkTrust } from "./control_plane_che
 import { checkDevice } from "./device_check.ts";
 import { failed, type Finding, type Findings, skipped, together } from "./finding.ts";
 import { checkDisk, checkEnrolment, checkFolder, checkSettings } from "./state_checks.ts";
+import { checkSyslog } from "./syslog_check.ts";
 import { checkDns, checkProxy, checkTls, tryWay } from "./way_checks.ts";
 
 export { EXIT_CODES, showFindings } from "./finding.ts";
@@ -31,6 +32,7 @@ export async function examine({ stateFolder, url, device }: Examination): Promis
     await checkDisk(stateFolder),
     enrolled,
     ...way,
+    ...(settings?.syslog ? [await checkSyslog(settings.syslog, stateFolder)] : []),
     ...(device === undefined || !settings ? [] : [await checkDevice(device, settings)]),
   ]);
 }

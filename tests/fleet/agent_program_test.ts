@@ -1,6 +1,9 @@
 /** The agent as it is started: a process under its own permissions, and what it says. */
 import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
 import { join } from "node:path";
+import { listChangeHints } from "@rookery/shared/api/change_hints.ts";
+import type { SiteId } from "@rookery/shared/ids.ts";
 import {
   addFarmDevice,
   backUpNow,
@@ -111,7 +114,36 @@ Deno.test("agent enroll says why it is refused and what to do, each as one plain
   assert.equal(run.code, 1);
 });
 
-Deno.test("the agent as one file backs a device up, and may read its state folder only", async () => {
+/** Memory of another process, in MB. */
+async function residentMb(pid: number): Promise<number> {
+  const status = await Deno.readTextFile(`/proc/${pid}/status`);
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1_024;
+}
+
+/** So many messages a second of changes, of many users at many hosts. */
+async function flood(syslogPort: number, perSecond: number, seconds: number): Promise<void> {
+  const script = join(AGENT, "../../tests/support/syslog_flood.ts");
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--allow-net", script, ...[syslogPort, perSecond, seconds].map(String)],
+  }).output();
+  assert.ok(success);
+}
+
+async function sendUdp(syslogPort: number, message: string): Promise<void> {
+  const socket = createSocket("udp4");
+  await new Promise<void>((resolve) =>
+    socket.send(message, syslogPort, "127.0.0.1", () => resolve())
+  );
+  await new Promise<void>((resolve) => socket.close(() => resolve()));
+}
+
+async function isHinted(siteId: SiteId, user: string): Promise<boolean> {
+  const admin = await plane.administrator();
+  const { items } = await admin.call(listChangeHints, { params: { siteId } });
+  return items.some(({ reports }) => reports.some((report) => report.user === user));
+}
+
+Deno.test("the agent as one file backs a device up, hears syslog through a flood, and may read its state folder only", async () => {
   await using folder = await makeFolder();
   const file = join(folder.path, "rookery-agent.mjs");
   const builder = join(AGENT, "../../tests/support/build_agent.ts");
@@ -141,7 +173,9 @@ Deno.test("the agent as one file backs a device up, and may read its state folde
   const enrolling = start("enroll", "--url", plane.publicUrl, "--token", joinToken);
   assert.ok((await enrolling.status).success);
   const policy = { networks: ["127.0.0.0/8"] };
-  await Deno.writeTextFile(join(state, "settings.json"), JSON.stringify({ policy }));
+  const syslogPort = freePort();
+  const syslog = { bind: "127.0.0.1", port: syslogPort, sources: ["127.0.0.0/8"] };
+  await Deno.writeTextFile(join(state, "settings.json"), JSON.stringify({ policy, syslog }));
   const running = start("run");
   try {
     const [jobId = assert.fail()] = await backUpNow(plane, [deviceId]);
@@ -149,6 +183,21 @@ Deno.test("the agent as one file backs a device up, and may read its state folde
       async () => (await readJob(plane, jobId)).state === "completed",
       "the device is backed up",
       60_000,
+    );
+    const before = await residentMb(running.pid);
+    await flood(syslogPort, 10_000, 3);
+    await until(async () => {
+      await sendUdp(syslogPort, "<189>%SYS-5-CONFIG_I: Configured from console by ada on vty0");
+      return await isHinted(siteId, "ada");
+    }, "ada is told of");
+    const grownMb = await residentMb(running.pid) - before;
+    assert.ok(grownMb < 80, `${grownMb} MB`);
+    await until(
+      async () => {
+        const { out } = await agent(state, "status", "--state", state);
+        return new RegExp(`syslog +listens at 127.0.0.1:${syslogPort}; \\d{3,} messages`).test(out);
+      },
+      "the status shows the listener",
     );
   } finally {
     running.kill("SIGKILL");

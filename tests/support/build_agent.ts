@@ -36,25 +36,34 @@ function optionsFor(entry: string): BuildOptions {
   };
 }
 
-/**
- * The code of a session thread as text inside the file: a thread that starts from a blob needs no permission to read,
- * one that starts from a file needs to read that file.
- */
-async function inlineWorker(): Promise<Plugin> {
+/** The code of a thread, whole. */
+async function codeOf(entry: string): Promise<string> {
   const { outputFiles: [file] = [] } = await build({
-    ...optionsFor("agent/workers/session_worker.ts"),
+    ...optionsFor(entry),
     plugins: [NO_NATIVE],
     minify: true,
     write: false,
   });
-  if (!file) throw new Error("Cannot build the session thread: no output");
-  const contents = `const sessionWorkerCode = ${JSON.stringify(file.text)};
-let url;
-export const sessionWorkerUrl = () =>
-  url ??= URL.createObjectURL(new Blob([sessionWorkerCode], { type: "text/javascript" }));
+  if (!file) throw new Error(`Cannot build ${entry}: no output`);
+  return file.text;
+}
+
+/**
+ * The code of the threads as text inside the file: a thread that starts from a blob needs no permission to read, one that
+ * starts from a file needs to read that file.
+ */
+async function inlineWorkers(): Promise<Plugin> {
+  const sessions = await codeOf("agent/workers/session_worker.ts");
+  const syslog = await codeOf("agent/syslog/syslog_worker.ts");
+  const contents = `const codes = ${JSON.stringify({ sessions, syslog })};
+const urls = {};
+const urlOf = (name) =>
+  urls[name] ??= URL.createObjectURL(new Blob([codes[name]], { type: "text/javascript" }));
+export const sessionWorkerUrl = () => urlOf("sessions");
+export const syslogWorkerUrl = () => urlOf("syslog");
 export const missingReads = () => [];`;
   return {
-    name: "inline-worker",
+    name: "inline-workers",
     setup: (builder) =>
       builder.onLoad({ filter: /[/\\]worker_source\.ts$/ }, () => ({ contents, loader: "js" })),
   };
@@ -63,7 +72,7 @@ export const missingReads = () => [];`;
 await build({
   ...optionsFor("agent/main.ts"),
   outfile: OUTPUT,
-  plugins: [NO_NATIVE, await inlineWorker()],
+  plugins: [NO_NATIVE, await inlineWorkers()],
 });
 await stop();
 const { size } = await Deno.stat(OUTPUT);

@@ -23,6 +23,7 @@ const ALONE = [
   "tests/api/backups_texts_test.ts",
   "tests/fleet/malformed_requests_test.ts",
   "tests/fleet/network_slow_clients_test.ts",
+  "tests/fleet/syslog_test.ts",
 ];
 
 /** Fewer would load more often; more would leave one processor idle while the last group ends. */
