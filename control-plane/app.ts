@@ -29,6 +29,7 @@ import { mountSessions } from "./sessions/routes.ts";
 import { findSessionCaller } from "./sessions/store.ts";
 import { mountSetup } from "./setup/routes.ts";
 import { mountSites } from "./sites/routes.ts";
+import { mountQueue } from "./queue/routes.ts";
 import { mountTasks } from "./tasks/routes.ts";
 import { mountTenants } from "./tenants/routes.ts";
 import { mountUsers } from "./users/routes.ts";
@@ -78,6 +79,7 @@ function mountWork(app: App, services: Services): void {
   mountAgentProtocol(app, services);
   mountJobs(app, services);
   mountPolicies(app, services);
+  mountQueue(app, services);
   mountLeases(app, services);
   mountChangeHints(app, services);
   mountBackups(app, services);

@@ -41,6 +41,8 @@ export interface InstallationTable {
   keyGeneration: Generated<number>;
   pendingKeys: unknown | null;
   createdAt: Generated<Temporal.Instant>;
+  maintenance: Generated<boolean>;
+  maxQueued: Generated<number>;
 }
 
 export interface SettingsTable {
@@ -175,6 +177,11 @@ export interface SitesTable {
   queueVersion: Generated<number>;
   createdAt: Generated<Temporal.Instant>;
   updatedAt: Generated<Temporal.Instant>;
+  liveLimit: number | null;
+  liveLimitAt: Temporal.Instant | null;
+  startsPerMinute: number | null;
+  startsLeft: Generated<number>;
+  startsAt: Generated<Temporal.Instant>;
 }
 
 export interface CredentialsTable {
@@ -235,6 +242,13 @@ export interface DevicesTable {
   createdAt: Generated<Temporal.Instant>;
   updatedAt: Generated<Temporal.Instant>;
   archivedAt: Temporal.Instant | null;
+  windows: unknown | null;
+}
+
+export interface ConnectTimeoutsTable {
+  siteId: SiteId;
+  deviceId: DeviceId;
+  at: Temporal.Instant;
 }
 
 export interface TagsTable {
@@ -736,6 +750,7 @@ export interface Database {
   credentialVersions: CredentialVersionsTable;
   credentialRefusals: CredentialRefusalsTable;
   devices: DevicesTable;
+  connectTimeouts: ConnectTimeoutsTable;
   tags: TagsTable;
   deviceTags: DeviceTagsTable;
   hostKeys: HostKeysTable;

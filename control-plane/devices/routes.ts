@@ -11,6 +11,7 @@ import {
 import { DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import { type CredentialId, DeviceId, type SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import type { TouchWindow } from "@rookery/shared/schedules/touch_window.ts";
 import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { refuseDuplicates } from "../database/constraints.ts";
@@ -21,6 +22,7 @@ import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import { cancelWithin } from "../jobs/cancel.ts";
+import { callBackUntouchable } from "../jobs/device_windows.ts";
 import { isSiteVisible } from "../jobs/job_queries.ts";
 import { lockQueue } from "../jobs/lock_queue.ts";
 import type { Scope } from "../permissions/scope.ts";
@@ -72,8 +74,9 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
         const { credentialId = null } = body;
         await checkCredential(tx, { scope: context.scope, siteId, credentialId });
         const isReassigned = body.credentialId !== undefined;
-        if (isReassigned) await lockQueue(tx, siteId);
+        if (isReassigned || body.windows !== undefined) await lockQueue(tx, siteId);
         await store.updateDevice(tx, id, given(fields));
+        if (body.windows !== undefined) await callBackUntouchable(tx, { siteId, deviceId: id });
         if (tags) await replaceTags(tx, { siteId, deviceId: id, tags });
         if (isReassigned) await store.moveToLane(tx, { siteId, deviceId: id, credentialId });
         const entry = { action: "device.update", target: { kind: "device", id }, siteId };
@@ -134,6 +137,7 @@ function refused(field: string, detail: string): ProblemError {
 function deviceOf(row: store.DeviceRow) {
   return {
     ...row,
+    windows: row.windows as TouchWindow[] | null,
     createdAt: row.createdAt.toString(),
     updatedAt: row.updatedAt.toString(),
     archivedAt: row.archivedAt?.toString() ?? null,

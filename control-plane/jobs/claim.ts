@@ -14,7 +14,9 @@ import type { Database } from "../database/schema.ts";
 import type { Candidate } from "./claim_candidates.ts";
 import { chooseJobs } from "./claim_credentials.ts";
 import type { ClaimFloors, FloorKey } from "./claim_floor.ts";
+import { fairShares, type SiteWithWork } from "./fair_shares.ts";
 import { MAX_OFFSET_SECONDS } from "./rank.ts";
+import { lockSiteLimits, type SiteLimits, spendStarts } from "./site_limits.ts";
 
 /** How long an agent has to start what it was offered. */
 export const OFFER_SECONDS = 30;
@@ -60,15 +62,22 @@ export async function claimJobs(
 ): Promise<GrantedLease[]> {
   const { claimed: isRetry, due } = await lookAround(db, order);
   if (isRetry) return await findClaimed(db, order);
+  let sites = order.siteIds.flatMap((id) => due.filter(({ siteId }) => siteId === id));
   const granted: GrantedLease[] = [];
-  for (const siteId of order.siteIds.filter((id) => due.includes(id))) {
-    const wanted = order.wanted - granted.length;
-    if (wanted <= 0) break;
-    const site = { siteId, floors };
-    const claimed = await inTransaction(db, (tx) => claimAtSite(tx, { ...order, wanted }, site));
-    // Only now: a floor of grants that were rolled back would hide them.
-    claimed.noteFloor?.();
-    granted.push(...claimed.leases);
+  // What one site has no use for is shared out among those that used up theirs.
+  while (sites.length > 0 && granted.length < order.wanted) {
+    const shares = fairShares(sites, order.wanted - granted.length);
+    const hungry = new Set<SiteId>();
+    for (const { siteId, wanted } of shares) {
+      const site = { siteId, floors, known: granted };
+      const claimed = await inTransaction(db, (tx) => claimAtSite(tx, { ...order, wanted }, site));
+      // Only now: a floor of grants that were rolled back would hide them.
+      claimed.noteFloor?.();
+      granted.push(...claimed.leases);
+      if (claimed.leases.length === wanted) hungry.add(siteId);
+    }
+    const unasked = sites.filter(({ siteId }) => !shares.some((share) => share.siteId === siteId));
+    sites = [...unasked, ...sites.filter(({ siteId }) => hungry.has(siteId))];
   }
   return granted;
 }
@@ -78,15 +87,19 @@ export async function claimJobs(
  * a write, costs each of them more than all else. What changes meanwhile is seen under the locks.
  */
 async function lookAround(db: Kysely<Database>, { agentId, bootId, ...order }: ClaimOrder) {
-  const { rows: [seen] } = await sql<{ live: boolean; claimed: boolean; due: SiteId[] }>`
+  const { rows: [seen] } = await sql<{ live: boolean; claimed: boolean; due: SiteWithWork[] }>`
     select exists (select 1 from agent_sessions where agent_id = ${agentId}
         and boot_id = ${bootId} and expires_at > clock_timestamp()) as live,
       exists (select 1 from leases
         where agent_id = ${agentId} and claim_id = ${order.claimId}) as claimed,
-      array(select s.id from sites s
-        where s.id = any(${[...order.siteIds]}::uuid[]) and not s.paused and exists (
+      coalesce((select jsonb_agg(jsonb_build_object('siteId', s.id, 'tenantId', s.tenant_id,
+          'live', (select count(*) from leases b
+            where b.agent_id = ${agentId} and b.site_id = s.id)))
+        from sites s
+        where s.id = any(${[...order.siteIds]}::uuid[]) and not s.paused
+          and not exists (select 1 from installation where maintenance) and exists (
           select 1 from ready r where r.site_id = s.id and r.due_at <= now()
-            and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS}))) as due`
+            and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS}))), '[]') as due`
     .execute(db);
   if (!seen?.live) throw new SessionLostError("The agent has no live session with this boot id");
   return seen;
@@ -122,21 +135,28 @@ interface ClaimedAtSite {
 async function claimAtSite(
   tx: Transaction<Database>,
   order: ClaimOrder,
-  { siteId, floors }: { siteId: SiteId; floors: ClaimFloors },
+  { siteId, floors, known }: {
+    readonly siteId: SiteId;
+    readonly floors: ClaimFloors;
+    /** What this very claim was granted already, there or elsewhere. */
+    readonly known: readonly GrantedLease[];
+  },
 ): Promise<ClaimedAtSite> {
   const capacity = await lockSession(tx, order);
   // The same claim may have come twice at once; the other one held the session until now.
-  const earlier = (await findClaimed(tx, order)).filter((lease) => lease.siteId === siteId);
+  const earlier = (await findClaimed(tx, order)).filter(({ leaseId, ...lease }) =>
+    lease.siteId === siteId && !known.some((own) => own.leaseId === leaseId)
+  );
   if (earlier.length > 0) return { leases: earlier };
-  const { rows: [site] } = await sql<{ maxLive: number; queueVersion: number }>`
-    select max_live, queue_version from sites
-    where id = ${siteId} and not paused for no key update`.execute(tx);
+  const site = await lockSiteLimits(tx, siteId);
   if (!site) return { leases: [] };
-  const free = await countFree(tx, order, { siteId, maxLive: site.maxLive, capacity });
+  const free = await countFree(tx, order, { ...site, capacity });
   if (free <= 0) return { leases: [] };
   const owner = { siteId, platforms: order.platforms, kinds: order.kinds };
-  const floor = floors.get(owner, site.queueVersion);
+  const floor = site.hasWindows ? undefined : floors.get(owner, site.queueVersion);
   const { leases, last } = await fill(tx, order, { siteId, free, floor });
+  await spendStarts(tx, site, leases.length);
+  if (site.hasWindows) return { leases };
   return { leases, noteFloor: () => floors.note(owner, site.queueVersion, last) };
 }
 
@@ -158,14 +178,19 @@ async function fill(
 async function countFree(
   tx: Transaction<Database>,
   order: ClaimOrder,
-  limit: { siteId: SiteId; maxLive: number; capacity: number },
+  limit: SiteLimits & { readonly capacity: number },
 ): Promise<number> {
   const { rows } = await sql<{ atSite: number; atAgent: number }>`
     select (select count(*)::int from leases where site_id = ${limit.siteId}) as at_site,
       (select count(*)::int from leases where agent_id = ${order.agentId}) as at_agent`.execute(tx);
   const live = rows[0];
   if (!live) return 0;
-  return Math.min(order.wanted, limit.maxLive - live.atSite, limit.capacity - live.atAgent);
+  return Math.min(
+    order.wanted,
+    limit.maxLive - live.atSite,
+    limit.capacity - live.atAgent,
+    limit.starts ?? Infinity,
+  );
 }
 
 /** Moves chosen jobs from ready to leases; one that was cancelled meanwhile stays where it is. */

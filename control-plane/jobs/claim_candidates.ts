@@ -86,6 +86,8 @@ function selectWaiting(view: QueueView, which: RawBuilder<unknown> = sql``): Raw
       and d.platform = any(${[...view.platforms]}::text[])
       and r.kind = any(${[...view.kinds]}::text[])
       and (r.expires_at is null or r.expires_at > now())
+      and (d.windows is null or may_touch(d.windows,
+        (select time_zone from sites where id = ${view.siteId}), now()))
       and not exists (
         select 1 from leases l where l.site_id = r.site_id and l.device_id = r.device_id)
       and not exists (

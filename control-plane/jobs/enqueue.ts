@@ -193,12 +193,27 @@ async function refuseWhenFull(tx: Transaction<Database>, siteId: SiteId, maxQueu
   const { rows } = await sql<{ open: number }>`
     select count(*)::int as open from open_jobs where site_id = ${siteId}`.execute(tx);
   const open = rows[0]?.open ?? 0;
-  if (open <= maxQueued) return;
-  throw new ProblemError(
-    "queue-full",
-    `The queue of this site holds at most ${maxQueued} jobs; this order would make it ${open}`,
-    { retryAfterSeconds: QUEUE_FULL_RETRY_SECONDS },
-  );
+  if (open > maxQueued) throw queueFull("of this site", maxQueued, open);
+  await refuseWhenSystemFull(tx);
+}
+
+/** What a row takes in its table at the very least: as many as fit in its size are there at most. */
+const LEAST_ROW_BYTES = 80;
+
+/** Counted only where the size of the table leaves it open; two orders at once may both just fit. */
+async function refuseWhenSystemFull(tx: Transaction<Database>): Promise<void> {
+  const { rows: [system] } = await sql<{ maxQueued: number; open: number }>`
+    select max_queued, case when pg_relation_size('open_jobs') / ${LEAST_ROW_BYTES}::int <= max_queued
+      then 0 else (select count(*)::int from open_jobs) end as open
+    from installation`.execute(tx);
+  if (system && system.open > system.maxQueued) {
+    throw queueFull("of all sites together", system.maxQueued, system.open);
+  }
+}
+
+function queueFull(whose: string, most: number, open: number): ProblemError {
+  const detail = `The queue ${whose} holds at most ${most} jobs; this order would make it ${open}`;
+  return new ProblemError("queue-full", detail, { retryAfterSeconds: QUEUE_FULL_RETRY_SECONDS });
 }
 
 /** "Back up now" on a waiting job raises its rank; a leased one is running already and is left alone. */

@@ -62,7 +62,7 @@ export async function selectJobs(
       coalesce(l.cancel_requested, false) as cancel_requested,
       coalesce(d.failure_code, l.last_failure, r.last_failure) as failure_code,
       d.failure_detail,
-      case when r.job_id is not null and r.due_at <= now() then ${hold} end as hold
+      case when r.due_at <= now() then ${hold} when r.due_at > now() then ${windowHold} end as hold
     from jobs j ${placesOf(state)}
     where ${isVisible("j.site_id", selection.scope)}
       ${jobId === undefined ? sql`` : sql`and j.id = ${jobId}`}
@@ -91,11 +91,17 @@ function placesOf(state: JobState | undefined) {
 function holdOf(digests: Readonly<Record<string, string>>) {
   const ours = sql`${JSON.stringify(digests)}::text::jsonb`;
   return sql`(select case
+    when (select maintenance from installation) then 'maintenance'
     when s.paused then 'site_paused'
+    when not (select may_touch(w.windows, s.time_zone, now()) from devices w where w.id = j.device_id)
+      then 'device_window'
     when exists (select 1 from leases b where b.site_id = j.site_id and b.device_id = j.device_id)
       then 'device_busy'
     when ${credentialHold} is not null then ${credentialHold}
     when (select count(*) from leases b where b.site_id = j.site_id) >= s.max_live then 'site_limit'
+    when (select count(*) from leases b where b.site_id = j.site_id) >= s.live_limit then 'site_slowed'
+    when s.starts_per_minute is not null and s.starts_left + s.starts_per_minute / 60.0
+      * extract(epoch from clock_timestamp() - s.starts_at) < 1 then 'start_rate'
     when not exists (select 1 from agent_sites x join agent_sessions e on e.agent_id = x.agent_id
       where x.site_id = j.site_id and e.expires_at > now())
       then case when exists (select 1 from agent_sites x join agents a on a.id = x.agent_id
@@ -107,11 +113,20 @@ function holdOf(digests: Readonly<Record<string, string>>) {
       where x.site_id = j.site_id and e.expires_at > now()
         and a.drivers ->> v.platform = ${ours} ->> v.platform)
       then 'driver_missing'
+    when not exists (select 1 from agent_sites x join agents a on a.id = x.agent_id
+      join agent_sessions e on e.agent_id = a.id
+      where x.site_id = j.site_id and e.expires_at > now() and j.kind = any(a.kinds))
+      then 'kind_unsupported'
     when not exists (select 1 from agent_sites x join agent_sessions e on e.agent_id = x.agent_id
       where x.site_id = j.site_id and e.expires_at > now() and e.capacity >
         (select count(*) from leases b where b.agent_id = e.agent_id)) then 'agent_capacity'
     end from sites s where s.id = j.site_id)`;
 }
+
+/** A job that is due later, since its device may not be touched before. */
+const windowHold = sql`(select 'device_window' from devices w join sites s on s.id = w.site_id
+  where w.id = j.device_id and j.due_at <= now() and w.windows is not null
+    and not may_touch(w.windows, s.time_zone, now()))`;
 
 /** Whether the credential of the device of job `j` keeps it waiting, and why. */
 const credentialHold = sql`(select case

@@ -9,6 +9,8 @@ import { deleteExpiredSessions } from "../sessions/store.ts";
 import { pause } from "../pause.ts";
 import { forgetOldRuns, refreshPlans, tickPolicies } from "../policies/tick.ts";
 import { workShares } from "../policies/work_shares.ts";
+import { forgetTimeouts, raiseLimits } from "./care_for_sites.ts";
+import { putOffUntouchable } from "./device_windows.ts";
 import { endExpired } from "./end_expired.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
@@ -49,6 +51,8 @@ async function reap({ db, log }: MaintenanceServices): Promise<void> {
     ...await reapLeases(db),
     quarantined: await endQuarantined(db),
     expired: await endExpired(db),
+    putOff: await putOffUntouchable(db),
+    limitsRaised: await raiseLimits(db),
   };
   if (Object.values(reaped).every((count) => count === 0)) return;
   log({ level: "info", message: "Leases reaped", ...reaped });
@@ -77,6 +81,7 @@ async function keepHouse(db: Kysely<Database>): Promise<void> {
   await refreshPlans(db);
   await forgetOldRuns(db);
   await trimOutbox(db);
+  await forgetTimeouts(db);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

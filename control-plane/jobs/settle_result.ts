@@ -14,6 +14,7 @@ import { noteAcceptedKey, noteRefusedKey } from "../host_keys/note_host_key.ts";
 import { acceptInWindow, findWindow, type Sighting } from "../host_keys/windows.ts";
 import { type Acceptance, answerAgain, type Envelope, type Verdict } from "./accept.ts";
 import { acceptWithLogin } from "./accept_login.ts";
+import { noteConnectFailure } from "./care_for_sites.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { type Grant, type Judged, type Settlement, workOf } from "./kinds.ts";
 
@@ -37,6 +38,10 @@ export async function settleResult(
     return await (claims.incarnation === by.incarnation ? settle(tx, end) : fileOnly(tx, end));
   });
   if (acceptance.quarantined) await endQuarantined(by.db);
+  const { verdict } = judged;
+  if (acceptance.settled && verdict.status === "failed") {
+    await noteConnectFailure(by.db, grant, verdict.failure.code);
+  }
   return acceptance;
 }
 

@@ -90,7 +90,8 @@ export class Wakeups {
     try {
       const { rows } = await sql<{ siteId: SiteId }>`
         select id as site_id from sites s
-        where s.id = any(${waited}::uuid[]) and not s.paused and exists (
+        where s.id = any(${waited}::uuid[]) and not s.paused
+          and not exists (select 1 from installation where maintenance) and exists (
           select 1 from ready r where r.site_id = s.id and r.due_at <= now())`.execute(this.#db);
       for (const { siteId } of rows) this.notify(siteId);
     } catch {

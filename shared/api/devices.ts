@@ -5,6 +5,7 @@ import { CredentialId, DeviceId, Instant, SiteId } from "../ids.ts";
 import { listOf, Name, Page, text } from "./page.ts";
 import { TagExpression } from "./tag_expression.ts";
 import { Tags } from "./tags.ts";
+import { TouchWindow } from "../schedules/touch_window.ts";
 
 /**
  * An IPv4 or IPv6 address or a host name (RFC 1123); no port, no user, no scheme. Kept in its one canonical form, so that
@@ -71,6 +72,8 @@ const DeviceFields = {
   totalSeconds: z.int().min(1).max(3_600),
   /** The largest configuration that is taken. */
   maxBytes: z.int().min(1_024).max(100 * 1024 * 1024),
+  /** When the device may be touched, by the clock of its site; null: always. */
+  windows: z.array(TouchWindow).min(1).max(20).nullable(),
   /** A tag that is not known yet is made, for the tenant of the device's site. */
   tags: Tags,
 };
@@ -122,6 +125,7 @@ export const createDevice = endpoint({
     idleSeconds: DeviceFields.idleSeconds.default(60),
     totalSeconds: DeviceFields.totalSeconds.default(600),
     maxBytes: DeviceFields.maxBytes.default(20 * 1024 * 1024),
+    windows: DeviceFields.windows.default(null),
     tags: Tags.default([]),
   }),
   reply: Device,

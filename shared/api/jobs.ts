@@ -24,8 +24,16 @@ export type JobState = z.infer<typeof JobState>;
 
 /** What keeps an available job waiting. */
 export const Hold = z.enum([
+  /** No new lease is granted anywhere until maintenance is switched off. */
+  "maintenance",
   "site_paused",
+  /** The device may be touched at certain times only. */
+  "device_window",
   "site_limit",
+  /** Devices of the site time out: it may have fewer sessions for some minutes. */
+  "site_slowed",
+  /** As many sessions have started at the site as may in a minute. */
+  "start_rate",
   "device_busy",
   /** The credential was refused: one session at a time may use it, in the whole system, until one succeeds. */
   "credential_suspect",
@@ -40,6 +48,8 @@ export const Hold = z.enum([
   "agent_capacity",
   /** No live agent of the site has the driver of the device's platform in the version of the control plane. */
   "driver_missing",
+  /** No live agent of the site knows this kind of job: update it. */
+  "kind_unsupported",
 ]).meta({ id: "Hold" });
 export type Hold = z.infer<typeof Hold>;
 

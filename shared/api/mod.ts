@@ -12,6 +12,7 @@ import * as health from "./health.ts";
 import * as hostKeys from "./host_keys.ts";
 import * as jobs from "./jobs.ts";
 import * as policies from "./policies.ts";
+import * as queue from "./queue.ts";
 import * as sessions from "./sessions.ts";
 import * as setup from "./setup.ts";
 import * as sites from "./sites.ts";
@@ -33,6 +34,7 @@ const NOUNS = {
   hostKeys,
   jobs,
   policies,
+  queue,
   sessions,
   setup,
   sites,

@@ -16,6 +16,8 @@ const SiteFields = {
   /** A configuration that lost more than this share of its size is read again, then quarantined. */
   shrinkPercent: z.int().min(1).max(100),
   paused: z.boolean(),
+  /** Sessions that may start in a minute, for the sake of the servers that check logins (AAA); null: any number. */
+  startsPerMinute: z.int().min(1).max(10_000).nullable(),
 };
 
 /** A place with devices: the zone in which an address is unique. */
@@ -23,6 +25,8 @@ export const Site = z.object({
   id: SiteId,
   tenantId: TenantId,
   ...SiteFields,
+  /** In force in place of `maxLive` while devices of the site time out; null: `maxLive` is. */
+  liveLimit: z.int().nullable(),
   createdAt: Instant,
   updatedAt: Instant,
 }).meta({ id: "Site" });
@@ -55,6 +59,7 @@ export const createSite = endpoint({
     leaseTtlSeconds: SiteFields.leaseTtlSeconds.default(180),
     shrinkPercent: SiteFields.shrinkPercent.default(50),
     paused: SiteFields.paused.default(false),
+    startsPerMinute: SiteFields.startsPerMinute.default(null),
   }),
   reply: Site,
   status: 201,
