@@ -9,6 +9,7 @@ import {
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
+import { announceJobs } from "../outbox/announce.ts";
 
 /** Who reports on which attempt; every write of a result matches all of it. */
 export interface Attempt {
@@ -60,6 +61,7 @@ interface Taken {
   readonly logsIn: boolean;
   readonly expiresAt: Temporal.Instant | null;
   readonly grantedAt: Temporal.Instant;
+  readonly startedAt: Temporal.Instant | null;
   readonly late: boolean;
 }
 
@@ -89,7 +91,7 @@ async function takeLease(tx: Transaction<Database>, attempt: Attempt): Promise<T
     where site_id = ${attempt.siteId} and job_id = ${attempt.jobId} and id = ${attempt.leaseId}
       and epoch = ${attempt.epoch} and agent_id = ${attempt.agentId}
     returning device_id, kind, fails, session_losses, offset_seconds, cancel_requested, granted_at,
-      logs_in, expires_at, false as late`.execute(tx);
+      started_at, logs_in, expires_at, false as late`.execute(tx);
   return rows[0];
 }
 
@@ -101,7 +103,8 @@ async function takeLate(tx: Transaction<Database>, attempt: Attempt): Promise<Ta
       and r.epoch = ${attempt.epoch} and r.late_agent_id = ${attempt.agentId}
       and g.lease_id = ${attempt.leaseId} and g.epoch = r.epoch and g.job_id = r.job_id
     returning r.device_id, r.kind, coalesce(r.late_fails, r.fails) as fails, r.session_losses, r.offset_seconds,
-      r.logs_in, r.expires_at, false as cancel_requested, g.granted_at, true as late`.execute(tx);
+      r.logs_in, r.expires_at, false as cancel_requested, g.granted_at, null as started_at,
+      true as late`.execute(tx);
   return rows[0];
 }
 
@@ -152,6 +155,7 @@ async function recordAttempt(
     envelopeSha256: end.envelope.sha256,
     durationMs: end.envelope.durationMs,
     grantedAt: end.taken.grantedAt,
+    startedAt: end.taken.startedAt,
   }).execute();
 }
 
@@ -187,6 +191,7 @@ async function waitAgain(
   const { taken, failure, fails, policy } = next;
   const delay = delaySeconds(policy, fails);
   await sql`
+    with waiting as (
     insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch, fails,
       session_losses, last_failure, logs_in, expires_at, credential_id)
     select ${attempt.siteId}, due + make_interval(secs => greatest(${taken.offsetSeconds}::int, 0)),
@@ -194,8 +199,24 @@ async function waitAgain(
       ${attempt.epoch}, ${fails}, ${taken.sessionLosses}, ${failure.code}, ${taken.logsIn},
       ${taken.expiresAt}::timestamptz, case when ${taken.logsIn} then d.credential_id end
     from (select clock_timestamp() + make_interval(secs => ${delay}::float) as due) t,
-      (select credential_id from devices where id = ${taken.deviceId} for share) d`.execute(tx);
+      (select credential_id from devices where id = ${taken.deviceId} for share) d
+    returning site_id, job_id, device_id, due_at, last_failure
+    )
+    ${announceJobs("retrying", nowWaiting)}`.execute(tx);
 }
+
+/** Of a CTE `waiting`: rows of `ready` that were put back after an attempt. */
+export const nowWaiting = sql`
+  select site_id, job_id, device_id, jsonb_strip_nulls(jsonb_build_object('dueAt', due_at,
+    'state', case when due_at > now() then 'scheduled' else 'available' end,
+    'failureCode', last_failure)) as detail
+  from waiting`;
+
+/** Of a CTE `ended`: rows of `done`. */
+export const nowEnded = sql`
+  select site_id, job_id, device_id, jsonb_strip_nulls(
+    jsonb_build_object('state', outcome, 'failureCode', failure_code)) as detail
+  from ended`;
 
 /** Exponential with full jitter, or fixed with half of it; never more than the cap. */
 export function delaySeconds(policy: RetryPolicy, fails: number): number {
@@ -222,9 +243,13 @@ async function finish(
       update done set closed_at = clock_timestamp()
       where ${outcome === "completed"}::boolean and site_id = ${siteId}
         and device_id = ${deviceId} and kind = ${kind} and outcome = 'dead' and closed_at is null
-    )
+    ), ended as (
     insert into done (site_id, job_id, device_id, kind, epoch, agent_id, late, outcome,
-      failure_code, failure_detail, report)
+      failure_code, failure_detail, report, started_at)
     values (${siteId}, ${jobId}, ${deviceId}, ${kind}, ${epoch}, ${agentId}, ${late}, ${outcome},
-      ${failure?.code ?? null}, ${failure?.detail ?? null}, ${report}::text::jsonb)`.execute(tx);
+      ${failure?.code ?? null}, ${failure?.detail ?? null}, ${report}::text::jsonb,
+      ${end.taken.startedAt}::timestamptz)
+    returning *
+    )
+    ${announceJobs("ended", nowEnded)}`.execute(tx);
 }

@@ -11,6 +11,7 @@ import type {
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
+import { announceJobs } from "../outbox/announce.ts";
 import type { Candidate } from "./claim_candidates.ts";
 import { chooseJobs } from "./claim_credentials.ts";
 import type { ClaimFloors, FloorKey } from "./claim_floor.ts";
@@ -193,6 +194,11 @@ async function countFree(
   );
 }
 
+const nowGranted = sql`
+  select site_id, job_id, device_id,
+    jsonb_build_object('state', 'leased', 'agentId', agent_id, 'epoch', epoch) as detail
+  from granted`;
+
 /** Moves chosen jobs from ready to leases; one that was cancelled meanwhile stays where it is. */
 async function grant(
   tx: Transaction<Database>,
@@ -228,7 +234,7 @@ async function grant(
         credential_id, credential_version)
       select id, site_id, job_id, device_id, agent_id, boot_id, epoch, credential_id,
         credential_version from granted
-    )
+    ), told as (${announceJobs("granted", nowGranted)})
     select site_id, device_id, job_id, id as lease_id, kind, epoch,
       extract(epoch from deadline_at - clock_timestamp())::int as deadline_seconds
     from granted order by rank, job_id`.execute(tx);

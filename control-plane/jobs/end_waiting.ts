@@ -2,6 +2,8 @@ import { type RawBuilder, sql, type Transaction } from "kysely";
 import type { DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import { type FailureCode, failureSentence } from "@rookery/shared/jobs/failure.ts";
 import type { Database } from "../database/schema.ts";
+import { announceJobs } from "../outbox/announce.ts";
+import { nowEnded } from "./accept.ts";
 import { workOf } from "./kinds.ts";
 import { lockQueue } from "./lock_queue.ts";
 
@@ -33,8 +35,8 @@ export async function endWaiting(
       delete from open_jobs o using taken t where o.site_id = t.site_id and o.job_id = t.job_id
     ), ended as (
       insert into done (site_id, job_id, device_id, kind, epoch, outcome, failure_code)
-      select site_id, job_id, device_id, kind, epoch, 'failed', code from taken
-    )
+      select site_id, job_id, device_id, kind, epoch, 'failed', code from taken returning *
+    ), told as (${announceJobs("ended", nowEnded)})
     select job_id, device_id, kind, code from taken order by device_id`.execute(tx);
   for (const { deviceId, kind, code } of rows) {
     const failure = { code, detail: failureSentence(code) };

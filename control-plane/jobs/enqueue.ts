@@ -6,6 +6,7 @@ import { JOB_KINDS, type JobKind } from "@rookery/shared/jobs/mod.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
+import { announceJobs } from "../outbox/announce.ts";
 import { offsetSeconds } from "./rank.ts";
 
 const QUEUE_FULL_RETRY_SECONDS = 60;
@@ -179,14 +180,21 @@ async function insertJobs(
         ${order.occurrence?.policyId ?? null}::uuid, ${order.occurrence?.at ?? null}::timestamptz,
         ${due}, ${expires}, ${order.totalSeconds ?? null}::int
       from placed w
-    )
-    insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, logs_in,
+    ), queued as (
+      insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, logs_in,
       expires_at, credential_id)
     select ${order.siteId}, ${rank}, job_id, device_id, ${order.kind}, ${due}, ${offset}, ${logsIn},
       ${expires}, (select d.credential_id from devices d where d.id = w.device_id and ${logsIn})
-    from placed w returning device_id, job_id`.execute(tx);
+      from placed w returning site_id, device_id, job_id, kind, due_at
+    ), told as (${announceJobs("enqueued", enqueued)})
+    select device_id, job_id from queued`.execute(tx);
   return rows.map((row) => ({ ...row, coalesced: false }));
 }
+
+const enqueued = sql`
+  select site_id, job_id, device_id, jsonb_build_object('kind', kind, 'dueAt', due_at,
+    'state', case when due_at > now() then 'scheduled' else 'available' end) as detail
+  from queued`;
 
 /** Counted after the insert and under the site's lock, so the limit is exact; the refusal rolls all back. */
 async function refuseWhenFull(tx: Transaction<Database>, siteId: SiteId, maxQueued: number) {
@@ -233,6 +241,18 @@ async function raiseWaiting(
     ), raised as (
       update ready r set rank = ${rank}, due_at = ${due}, offset_seconds = ${offset}
       from held w where r.site_id = ${order.siteId} and r.job_id = w.job_id and r.rank > ${rank}
+      returning r.site_id, r.job_id, r.device_id, r.epoch, r.due_at
+    ), logged as (
+      insert into job_log (site_id, job_id, event, epoch)
+      select site_id, job_id, 'raised', epoch from raised
+    ), told as (
+      ${
+    announceJobs(
+      "raised",
+      sql`select site_id, job_id, device_id, jsonb_build_object('dueAt', due_at) as detail
+        from raised`,
+    )
+  }
     ), shared as (
       update open_jobs o set policy_id = null from held w
       where o.site_id = ${order.siteId} and o.job_id = w.job_id

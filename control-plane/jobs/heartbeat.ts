@@ -2,6 +2,7 @@ import { type Kysely, sql, type Transaction } from "kysely";
 import type { AgentId, BootId, LeaseId } from "@rookery/shared/ids.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
+import { announceJobs } from "../outbox/announce.ts";
 import { SessionLostError } from "./claim.ts";
 import { returnLeases } from "./return_leases.ts";
 
@@ -109,6 +110,11 @@ function isForgotten({ leaseIds }: Heartbeat) {
     and l.id <> all(${[...leaseIds]}::uuid[]))`;
 }
 
+const nowStarted = sql`
+  select site_id, job_id, device_id,
+    jsonb_build_object('state', 'leased', 'agentId', agent_id, 'epoch', epoch) as detail
+  from started`;
+
 /** Rows are locked in key order, as everywhere, so that two writers of leases never wait in a circle. */
 async function startLeases(tx: Transaction<Database>, beat: Heartbeat): Promise<void> {
   if (beat.leaseIds.length === 0) return;
@@ -118,7 +124,10 @@ async function startLeases(tx: Transaction<Database>, beat: Heartbeat): Promise<
       where agent_id = ${beat.agentId} and boot_id = ${beat.bootId} and not running
         and id = any(${[...beat.leaseIds]}::uuid[])
       order by site_id, device_id for no key update
+    ), started as (
+      update leases l set running = true, started_at = clock_timestamp() from offered o
+      where l.site_id = o.site_id and l.device_id = o.device_id
+      returning l.site_id, l.job_id, l.device_id, l.agent_id, l.epoch
     )
-    update leases l set running = true from offered o
-    where l.site_id = o.site_id and l.device_id = o.device_id`.execute(tx);
+    ${announceJobs("started", nowStarted)}`.execute(tx);
 }

@@ -3,12 +3,14 @@ import type { JobCause } from "@rookery/shared/api/change_hints.ts";
 import type { Hold, JobState, JobUrgency } from "@rookery/shared/api/jobs.ts";
 import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
 import { SHIPPED_DRIVERS } from "@rookery/shared/drivers/mod.ts";
-import type { AgentId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
+import type { AgentId, DeviceId, JobId, PolicyId, SiteId, UserId } from "@rookery/shared/ids.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import { liveLimit } from "../credentials/ramp.ts";
 import type { Database } from "../database/schema.ts";
+import { hasTags } from "../devices/tag_filter.ts";
 import { isVisible, type Scope } from "../permissions/scope.ts";
+import { fulfils, isOneOf, type JobFilter } from "./job_filter.ts";
 
 /** A job with what its place says about it. */
 export interface JobRow {
@@ -21,7 +23,18 @@ export interface JobRow {
   readonly priority: number;
   readonly urgency: JobUrgency;
   readonly dueAt: Temporal.Instant;
+  readonly expiresAt: Temporal.Instant | null;
+  readonly timeoutSeconds: number | null;
   readonly createdAt: Temporal.Instant;
+  readonly requestedBy: UserId | null;
+  readonly policyId: PolicyId | null;
+  readonly parentId: JobId | null;
+  readonly startedAt: Temporal.Instant | null;
+  /** `bigint`: comes as text. */
+  readonly durationMs: string | null;
+  readonly progress:
+    | { step: string; percent: number | null; bytes: number | null; at: string }
+    | null;
   readonly endedAt: Temporal.Instant | null;
   readonly attempts: number;
   readonly agentId: AgentId | null;
@@ -32,14 +45,13 @@ export interface JobRow {
   readonly cause: JobCause | null;
 }
 
-export interface JobSelection {
+export interface JobSelection extends JobFilter {
   readonly scope: Scope;
   readonly limit: number;
   readonly before?: JobId | undefined;
   readonly jobId?: JobId;
-  readonly siteId?: SiteId | undefined;
-  readonly deviceId?: DeviceId | undefined;
-  readonly state?: JobState | undefined;
+  readonly state?: readonly JobState[] | undefined;
+  readonly failureCode?: readonly FailureCode[] | undefined;
   /** What agents must have to be granted a job. Default: the drivers that ship. */
   readonly drivers?: DriverSet;
 }
@@ -49,10 +61,12 @@ export async function selectJobs(
   db: Kysely<Database>,
   selection: JobSelection,
 ): Promise<JobRow[]> {
-  const { before, jobId, siteId, deviceId, state } = selection;
+  const { before, jobId, state, failureCode } = selection;
+  const reason = sql`coalesce(d.failure_code, l.last_failure, r.last_failure)`;
   const hold = holdOf(await (selection.drivers ?? SHIPPED_DRIVERS).digests());
   const { rows } = await sql<JobRow>`
     select j.id, j.site_id, j.device_id, j.kind, j.payload, j.priority, j.urgency, j.created_at,
+      j.requested_by, j.policy_id, j.parent_id, j.expires_at, j.total_seconds as timeout_seconds,
       j.cause,
       coalesce(r.due_at, j.due_at) as due_at, d.ended_at,
       case when d.job_id is not null then d.outcome when l.job_id is not null then 'leased'
@@ -60,32 +74,67 @@ export async function selectJobs(
       coalesce(d.epoch, l.epoch, r.epoch, 0) as attempts,
       coalesce(d.agent_id, l.agent_id) as agent_id,
       coalesce(l.cancel_requested, false) as cancel_requested,
-      coalesce(d.failure_code, l.last_failure, r.last_failure) as failure_code,
+      ${reason} as failure_code,
+      coalesce(d.started_at, l.started_at) as started_at,
+      (extract(epoch from coalesce(d.ended_at, clock_timestamp())
+        - coalesce(d.started_at, l.started_at)) * 1000)::bigint as duration_ms,
+      case when l.running then ${progress} end as progress,
       d.failure_detail,
-      case when r.due_at <= now() then ${hold} when r.due_at > now() then ${windowHold} end as hold
-    from jobs j ${placesOf(state)}
+      case when r.due_at <= now() then ${hold}
+        when r.due_at > now() then coalesce(${windowHold}, 'not_due') end as hold
+    from jobs j ${placesOf(state, failureCode)}
     where ${isVisible("j.site_id", selection.scope)}
       ${jobId === undefined ? sql`` : sql`and j.id = ${jobId}`}
       ${before === undefined ? sql`` : sql`and j.id < ${before}`}
-      ${siteId === undefined ? sql`` : sql`and j.site_id = ${siteId}`}
-      ${deviceId === undefined ? sql`` : sql`and j.device_id = ${deviceId}`}
+      ${fulfils(selection)} ${isOneOf(reason, failureCode)}
     order by j.id desc limit ${selection.limit}`.execute(db);
   return rows;
 }
 
-/** The places of jobs; where a state is asked for, the query starts from its place and never reads all of history. */
-function placesOf(state: JobState | undefined) {
-  const isWaiting = state === "available" || state === "scheduled";
-  const isEnded = state !== undefined && !isWaiting && state !== "leased";
-  const due = sql.raw(state === "available" ? "<=" : ">");
-  return sql`
-    ${isWaiting ? sql`join` : sql`left join`} ready r on r.site_id = j.site_id and r.job_id = j.id
-      ${isWaiting ? sql`and r.due_at ${due} now()` : sql``}
-    ${state === "leased" ? sql`join` : sql`left join`} leases l
+/**
+ * The places of jobs. Where all states that are asked for are of one place, the query starts there and never reads all of
+ * history.
+ */
+function placesOf(
+  states: readonly JobState[] = [],
+  failureCode: readonly FailureCode[] | undefined = undefined,
+) {
+  const places = new Set(states.map((state) => PLACES[state]));
+  const [only] = places.size === 1 ? places : [];
+  const due = states.length > 1 || only !== "ready"
+    ? sql``
+    : sql`and r.due_at ${sql.raw(states[0] === "available" ? "<=" : ">")} now()`;
+  const outcomes = sql`and d.outcome = any(${[...states]}::text[])`;
+  const joined = sql`
+    ${only === "ready" ? sql`join` : sql`left join`} ready r
+      on r.site_id = j.site_id and r.job_id = j.id ${due}
+    ${only === "leases" ? sql`join` : sql`left join`} leases l
       on l.site_id = j.site_id and l.job_id = j.id
-    ${isEnded ? sql`join` : sql`left join`} done d on d.site_id = j.site_id and d.job_id = j.id
-      ${isEnded ? sql`and d.outcome = ${state}` : sql``}`;
+    ${only === "done" ? sql`join` : sql`left join`} done d
+      on d.site_id = j.site_id and d.job_id = j.id
+      ${only === "done" ? sql`${outcomes} ${isOneOf(sql`d.failure_code`, failureCode)}` : sql``}`;
+  return states.length === 0 || only ? joined : sql`${joined} join lateral (
+    select 1 where case when d.job_id is not null then d.outcome when l.job_id is not null
+      then 'leased' when r.due_at > now() then 'scheduled' else 'available' end
+      = any(${[...states]}::text[])) asked on true`;
 }
+
+const PLACES = {
+  scheduled: "ready",
+  available: "ready",
+  leased: "leases",
+  completed: "done",
+  failed: "done",
+  cancelled: "done",
+  dead: "done",
+} as const satisfies Record<JobState, string>;
+
+/** The newest thing that the agent of lease `l` said of its attempt. */
+const progress = sql`(select jsonb_build_object('step', g.step, 'percent', g.percent,
+    'bytes', g.bytes, 'at', g.at)
+  from job_log g where g.site_id = l.site_id and g.job_id = l.job_id and g.event = 'progress'
+    and g.epoch = l.epoch and g.at >= l.granted_at
+  order by g.at desc limit 1)`;
 
 /** What keeps a due job waiting, the strongest reason first; null when it is merely not its turn yet. */
 function holdOf(digests: Readonly<Record<string, string>>) {
@@ -148,22 +197,36 @@ export async function selectAttempts(
 ) {
   return await db.selectFrom("attempts")
     .select(["leaseId", "epoch", "agentId", "outcome", "failureCode", "failureDetail"])
-    .select(["durationMs", "grantedAt", "endedAt"])
+    .select(["durationMs", "grantedAt", "startedAt", "endedAt"])
     .where("siteId", "=", job.siteId).where("jobId", "=", job.jobId)
     .orderBy("epoch").orderBy("endedAt").limit(500).execute();
 }
 
-/** Which of the devices exist and may be seen, or all of a site; archived ones are not backed up. */
+/** A device that a job can be ordered for. */
+export interface Target {
+  readonly deviceId: DeviceId;
+  readonly siteId: SiteId;
+  readonly platform: string;
+}
+
+/** The devices that are named, or those of a site, or with certain tags; archived ones are left alone. */
 export async function selectTargets(
   db: Kysely<Database>,
-  selection: { scope: Scope; deviceIds?: readonly DeviceId[]; siteId?: SiteId },
-): Promise<{ deviceId: DeviceId; siteId: SiteId; platform: string }[]> {
-  const { rows } = await sql<{ deviceId: DeviceId; siteId: SiteId; platform: string }>`
+  { scope, deviceIds, siteId, tags, limit }: {
+    readonly scope: Scope;
+    readonly deviceIds?: readonly DeviceId[] | undefined;
+    readonly siteId?: SiteId | undefined;
+    readonly tags?: string | undefined;
+    readonly limit: number;
+  },
+): Promise<Target[]> {
+  const { rows } = await sql<Target>`
     select id as device_id, site_id, platform from devices
-    where archived_at is null and ${isVisible("devices.site_id", selection.scope)}
-      ${selection.deviceIds ? sql`and id = any(${[...selection.deviceIds]}::uuid[])` : sql``}
-      ${selection.siteId ? sql`and site_id = ${selection.siteId}` : sql``}
-    order by site_id, id`.execute(db);
+    where archived_at is null and ${isVisible("devices.site_id", scope)}
+      ${deviceIds ? sql`and id = any(${[...deviceIds]}::uuid[])` : sql``}
+      ${siteId ? sql`and site_id = ${siteId}` : sql``}
+      ${tags === undefined ? sql`` : sql`and ${hasTags("devices.id", tags)}`}
+    order by site_id, id limit ${limit}`.execute(db);
   return rows;
 }
 
@@ -176,4 +239,14 @@ export async function isSiteVisible(
     select 1 from sites where id = ${site.siteId} and ${isVisible("sites.id", site.scope)}`
     .execute(db);
   return rows.length > 0;
+}
+
+/** What a job reported, where it was completed. */
+export async function selectReport(
+  db: Kysely<Database>,
+  job: { siteId: SiteId; jobId: JobId },
+): Promise<unknown> {
+  const row = await db.selectFrom("done").select("report").where("siteId", "=", job.siteId)
+    .where("jobId", "=", job.jobId).executeTakeFirst();
+  return row?.report ?? null;
 }

@@ -2,6 +2,8 @@ import { type RawBuilder, sql, type Transaction } from "kysely";
 import { type FailureCode, failureSentence, RETRY_POLICIES } from "@rookery/shared/jobs/failure.ts";
 import type { BackupAttempt } from "../backups/record_backup.ts";
 import type { Database } from "../database/schema.ts";
+import { announceJobs } from "../outbox/announce.ts";
+import { nowEnded, nowWaiting } from "./accept.ts";
 import { workOf } from "./kinds.ts";
 
 /** Lost sessions that a job survives without their counting as failures: WAN blips are nobody's fault. */
@@ -55,19 +57,25 @@ export async function returnLeases(
         logs_in, expires_at,
         (select d.credential_id from devices d where d.id = verdict.device_id and logs_in)
       from verdict where outcome is null
+      returning site_id, job_id, device_id, due_at, last_failure
     ), ended as (
-      insert into done (site_id, job_id, device_id, kind, epoch, agent_id, outcome, failure_code)
+      insert into done (site_id, job_id, device_id, kind, epoch, agent_id, outcome, failure_code,
+        started_at)
       select site_id, job_id, device_id, kind, epoch, agent_id, outcome,
-        case when outcome = 'dead' then ${reason.code}::text end
-      from verdict where outcome is not null
+        case when outcome = 'dead' then ${reason.code}::text end, started_at
+      from verdict where outcome is not null returning *
+    ), told_waiting as (
+      ${announceJobs("retrying", nowWaiting)}
+    ), told_ended as (
+      ${announceJobs("ended", nowEnded)}
     ), closed as (
       delete from open_jobs o using verdict v
       where v.outcome is not null and o.site_id = v.site_id and o.job_id = v.job_id
     ), recorded as (
       insert into attempts (id, site_id, job_id, device_id, lease_id, epoch, agent_id, outcome,
-        failure_code, granted_at)
+        failure_code, granted_at, started_at)
       select gen_random_uuid(), site_id, job_id, device_id, id, epoch, agent_id,
-        ${reason.attempt}::text, ${reason.code}::text, granted_at
+        ${reason.attempt}::text, ${reason.code}::text, granted_at, started_at
       from verdict
     )
     select site_id, device_id, job_id, kind, epoch, agent_id, outcome from verdict

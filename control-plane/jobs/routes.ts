@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import { followJobs, jobStatistics, listJobLog } from "@rookery/shared/api/job_history.ts";
 import {
   cancelJob as cancelJobEndpoint,
   createJobs,
@@ -6,6 +7,7 @@ import {
   listJobs,
   requeueJob,
 } from "@rookery/shared/api/jobs.ts";
+import { cancelJobs, requeueJobs } from "@rookery/shared/api/many_jobs.ts";
 import type { DriverSet } from "@rookery/shared/drivers/driver_set.ts";
 import { JobId } from "@rookery/shared/ids.ts";
 import { failureSentence } from "@rookery/shared/jobs/failure.ts";
@@ -15,27 +17,81 @@ import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
+import { reachOf } from "../http/caller.ts";
 import { route } from "../http/route.ts";
+import { openStream, type StreamServices } from "../outbox/open_stream.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { cancelJob } from "./cancel.ts";
 import { enqueueJobs } from "./enqueue.ts";
-import { type JobRow, selectAttempts, selectJobs } from "./job_queries.ts";
-import { orderBackups } from "./order_backups.ts";
+import { viewOfJobs } from "./follow.ts";
+import { lineOf, LogPlace, selectLog } from "./job_log.ts";
+import { type JobRow, selectAttempts, selectJobs, selectReport } from "./job_queries.ts";
+import { cancelNamed, requeueNamed } from "./many_jobs.ts";
+import { orderJobs } from "./order_jobs.ts";
+import { readStatistics } from "./statistics.ts";
 import type { Wakeups } from "./wakeups.ts";
 
+export interface JobServices extends StreamServices {
+  readonly wakeups: Wakeups;
+  readonly drivers: DriverSet;
+}
+
 /** Jobs, as people order, watch and cancel them. */
-export function mountJobs(
-  app: App,
-  { db, wakeups, drivers }: {
-    readonly db: Kysely<Database>;
-    readonly wakeups: Wakeups;
-    readonly drivers: DriverSet;
-  },
-): void {
+export function mountJobs(app: App, services: JobServices): void {
+  // Before what is mounted at :jobId.
+  mountJobHistory(app, services);
+  mountManyJobs(app, services);
+  mountSingleJobs(app, services);
+}
+
+function mountJobHistory(app: App, services: JobServices): void {
+  const { db } = services;
+
+  route(app, followJobs, ({ query }, { caller, request, signal }) =>
+    openStream(services, {
+      ...{ caller, signal, view: viewOfJobs(query) },
+      lastEventId: request.headers.get("last-event-id"),
+      scopeOf: (now) => reachOf(now, followJobs.access),
+    }));
+
+  route(app, jobStatistics, ({ query }, { scope }) => readStatistics(db, { ...query, scope }));
+
+  route(app, listJobLog, async ({ params: { jobId }, query: { limit, cursor } }, { scope }) => {
+    const { siteId } = await readJob(services, scope, jobId);
+    const after = readCursor(cursor, LogPlace);
+    const rows = await selectLog(db, { siteId, jobId, after, limit: limit + 1 });
+    return pageOf(rows, limit, {
+      item: lineOf,
+      position: ({ at, order, id }) => ({ at: at.toString(), order, id }),
+    });
+  });
+}
+
+function mountManyJobs(app: App, { db, wakeups }: JobServices): void {
+  route(app, cancelJobs, async ({ body: order }, context) => {
+    const done = await cancelNamed(db, { order, scope: context.scope });
+    const entry = { actor: actorOf(context), action: "job.cancel_many" };
+    const detail = { ...order, ...done };
+    if (!order.dryRun) await inTransaction(db, (tx) => writeAudit(tx, { ...entry, detail }));
+    return done;
+  });
+
+  route(app, requeueJobs, async ({ body: order }, context) => {
+    const requestedBy = context.caller.userId;
+    const done = await requeueNamed(db, { order, scope: context.scope, requestedBy });
+    const entry = { actor: actorOf(context), action: "job.requeue_many" };
+    const detail = { ...order, ...done };
+    if (!order.dryRun) await inTransaction(db, (tx) => writeAudit(tx, { ...entry, detail }));
+    wakeups.notifyAll();
+    return done;
+  });
+}
+
+function mountSingleJobs(app: App, { db, wakeups, drivers }: JobServices): void {
   route(app, createJobs, async ({ body: order }, context) => {
     const requestedBy = context.caller.userId;
     const jobs = await inTransaction(db, async (tx) => {
-      const ordered = await orderBackups(tx, { order, scope: context.scope, requestedBy });
+      const ordered = await orderJobs(tx, { order, scope: context.scope, requestedBy });
       const detail = { ...order, jobs: ordered.length };
       await writeAudit(tx, { actor: actorOf(context), action: "job.create", detail });
       return ordered;
@@ -56,9 +112,11 @@ export function mountJobs(
     const history = attempts.map((attempt) => ({
       ...attempt,
       grantedAt: attempt.grantedAt.toString(),
+      startedAt: attempt.startedAt?.toString() ?? null,
       endedAt: attempt.endedAt.toString(),
     }));
-    return { ...jobOf(job), history };
+    const report = await selectReport(db, { siteId: job.siteId, jobId });
+    return { ...jobOf(job), payload: job.payload, report, history };
   });
 
   route(app, cancelJobEndpoint, async ({ params: { jobId } }, context) => {
@@ -112,6 +170,9 @@ function jobOf(row: JobRow) {
   return {
     ...row,
     dueAt: row.dueAt.toString(),
+    expiresAt: row.expiresAt?.toString() ?? null,
+    startedAt: row.startedAt?.toString() ?? null,
+    durationMs: row.durationMs === null ? null : Number(row.durationMs),
     createdAt: row.createdAt.toString(),
     endedAt: row.endedAt?.toString() ?? null,
     reason: row.failureCode && failureSentence(row.failureCode),

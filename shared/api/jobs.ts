@@ -1,11 +1,11 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
-import { AgentId, DeviceId, Instant, JobId, LeaseId, SiteId } from "../ids.ts";
+import { AgentId, DeviceId, Instant, JobId, LeaseId, PolicyId, SiteId, UserId } from "../ids.ts";
 import { FailureCode } from "../jobs/failure.ts";
-import { JobKind } from "../jobs/mod.ts";
-import { BackupConfigPayload } from "../jobs/backup_config.ts";
+import { JOB_KINDS, JobKind } from "../jobs/mod.ts";
 import { JobCause } from "./change_hints.ts";
-import { listOf, Page } from "./page.ts";
+import { listOf, Page, someOf } from "./page.ts";
+import { TagExpression } from "./tag_expression.ts";
 
 /** How urgent a job is: "back up now" is interactive, a schedule's run normal, a mass job bulk. */
 export const JobUrgency = z.enum(["interactive", "normal", "bulk"]).meta({ id: "JobUrgency" });
@@ -22,7 +22,7 @@ export const JobState = z.enum([
 ]).meta({ id: "JobState" });
 export type JobState = z.infer<typeof JobState>;
 
-/** What keeps an available job waiting. */
+/** What keeps a job waiting. */
 export const Hold = z.enum([
   /** No new lease is granted anywhere until maintenance is switched off. */
   "maintenance",
@@ -46,12 +46,24 @@ export const Hold = z.enum([
   /** No agent of the site is live, and one was refused for its version: update it. */
   "agent_too_old",
   "agent_capacity",
+  /** It is scheduled for later, or is tried again later. */
+  "not_due",
   /** No live agent of the site has the driver of the device's platform in the version of the control plane. */
   "driver_missing",
   /** No live agent of the site knows this kind of job: update it. */
   "kind_unsupported",
 ]).meta({ id: "Hold" });
 export type Hold = z.infer<typeof Hold>;
+
+/** How far the agent says it is. */
+export const JobProgress = z.object({
+  /** What it does, in its own words. */
+  step: z.string(),
+  percent: z.int().nullable(),
+  /** Read from the device so far. */
+  bytes: z.int().nullable(),
+  at: Instant,
+}).meta({ id: "JobProgress" });
 
 export const Job = z.object({
   id: JobId,
@@ -62,8 +74,20 @@ export const Job = z.object({
   priority: z.int(),
   urgency: JobUrgency,
   dueAt: Instant,
+  /** By then it must have begun, or it fails. */
+  expiresAt: Instant.nullable(),
+  /** How long its session may take; null: what the device says. */
+  timeoutSeconds: z.int().nullable(),
   createdAt: Instant,
+  requestedBy: UserId.nullable(),
+  policyId: PolicyId.nullable(),
+  /** The job that it is another try of. */
+  parentId: JobId.nullable(),
+  /** When the session of the newest attempt began; null while it waits for one. */
+  startedAt: Instant.nullable(),
   endedAt: Instant.nullable(),
+  /** From that start to the end, or to now. */
+  durationMs: z.int().nullable(),
   attempts: z.int(),
   agentId: AgentId.nullable(),
   cancelRequested: z.boolean(),
@@ -72,6 +96,8 @@ export const Job = z.object({
   /** The failure in plain words. */
   reason: z.string().nullable(),
   hold: Hold.nullable(),
+  /** While it runs, and once its agent has said something. */
+  progress: JobProgress.nullable(),
   /** What the device was said to have been changed by, when that is why it is backed up. */
   cause: JobCause.nullable(),
 }).meta({ id: "Job" });
@@ -86,29 +112,54 @@ export const Attempt = z.object({
   failureDetail: z.string().nullable(),
   durationMs: z.int().nullable(),
   grantedAt: Instant,
+  /** When its session began; null when it never did. */
+  startedAt: Instant.nullable(),
   endedAt: Instant,
 }).meta({ id: "Attempt" });
 
 const JobParams = z.strictObject({ jobId: JobId });
 
-/** "Back up now" for a device, a list of devices or a whole site. */
-export const BackupOrder = z.strictObject({
+/** What to do, with which devices, when. Exactly one of `deviceIds`, and `siteId` with or without `tags`, or `tags` alone. */
+export const JobOrder = z.strictObject({
+  kind: JobKind.default("backup_config"),
+  /** What the kind asks for. */
+  payload: z.record(z.string().max(100), z.unknown()).default({}),
   deviceIds: z.array(DeviceId).min(1).max(10_000).optional(),
   siteId: SiteId.optional(),
-  captures: BackupConfigPayload.shape.captures,
+  tags: TagExpression.optional(),
+  /** When; default: now. */
+  at: Instant.optional(),
+  /** By then it must have begun; a job that has not fails with `not_begun_in_time`. */
+  expiresAt: Instant.optional(),
+  /** How long the session may take; default: what the device says. */
+  timeoutSeconds: z.int().min(1).max(3_600).optional(),
+  /** Ten minutes earlier for each, among jobs of the same urgency. */
   priority: z.int().min(-100).max(100).default(0),
   urgency: JobUrgency.default("interactive"),
-}).refine((order) => (order.deviceIds === undefined) !== (order.siteId === undefined), {
-  path: ["deviceIds"],
-  message: "name either deviceIds or siteId",
-});
+}).superRefine((order, context) => {
+  const refuse = (path: PropertyKey[], message: string) =>
+    context.addIssue({ code: "custom", path, message });
+  const named = [order.deviceIds, order.siteId ?? order.tags].filter((by) => by !== undefined);
+  if (named.length !== 1) refuse(["deviceIds"], "name either deviceIds, or siteId, tags or both");
+  const { at, expiresAt } = order;
+  if (at !== undefined && expiresAt !== undefined && Date.parse(expiresAt) <= Date.parse(at)) {
+    refuse(["expiresAt"], "must be later than at");
+  }
+  const { error } = JOB_KINDS[order.kind].payload.safeParse(order.payload);
+  for (const issue of error?.issues ?? []) {
+    const path = ["payload", ...issue.path];
+    if (issue.code !== "unrecognized_keys") refuse(path, issue.message);
+    else for (const key of issue.keys) refuse([...path, key], issue.message);
+  }
+}).meta({ id: "JobOrder" });
+export type JobOrder = z.infer<typeof JobOrder>;
 
 export const createJobs = endpoint({
   method: "POST",
   path: "/api/v1/jobs",
   access: "jobs:write",
-  summary: "Back up now: a device, a list of devices, or all devices of a site",
-  body: BackupOrder,
+  summary: "Order jobs for a device, a list, a site, or what has certain tags; now or later",
+  body: JobOrder,
   reply: z.object({
     jobs: z.array(z.object({
       jobId: JobId,
@@ -129,7 +180,16 @@ export const listJobs = endpoint({
     ...Page.shape,
     siteId: SiteId.optional(),
     deviceId: DeviceId.optional(),
-    state: JobState.optional(),
+    state: someOf(JobState).optional(),
+    kind: someOf(JobKind).optional(),
+    tags: TagExpression.optional(),
+    policyId: PolicyId.optional(),
+    requestedBy: UserId.optional(),
+    failureCode: someOf(FailureCode).optional(),
+    /** When they were ordered: from this time on … */
+    from: Instant.optional(),
+    /** … and before that one. */
+    until: Instant.optional(),
   }),
   reply: listOf(Job),
 });
@@ -140,7 +200,13 @@ export const getJob = endpoint({
   access: "jobs:read",
   summary: "Read one job with its attempts",
   params: JobParams,
-  reply: z.object({ ...Job.shape, history: z.array(Attempt) }),
+  reply: z.object({
+    ...Job.shape,
+    /** What the kind was asked for, and what it reported. */
+    payload: z.unknown(),
+    report: z.unknown(),
+    history: z.array(Attempt),
+  }),
 });
 
 export const cancelJob = endpoint({

@@ -10,7 +10,9 @@ import * as credentials from "./credentials.ts";
 import * as devices from "./devices.ts";
 import * as health from "./health.ts";
 import * as hostKeys from "./host_keys.ts";
+import * as jobHistory from "./job_history.ts";
 import * as jobs from "./jobs.ts";
+import * as manyJobs from "./many_jobs.ts";
 import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
 import * as sessions from "./sessions.ts";
@@ -32,7 +34,9 @@ const NOUNS = {
   devices,
   health,
   hostKeys,
+  jobHistory,
   jobs,
+  manyJobs,
   policies,
   queue,
   sessions,

@@ -52,10 +52,10 @@ Deno.test("createJobs() names the field of what it cannot order, and orders noth
     problem("validation", "#/deviceIds/1"),
   );
   await assert.rejects(order({ siteId: nowhere }), problem("validation", "#/siteId"));
-  const captures = ["startup"];
+  const payload = { captures: ["startup"] };
   await assert.rejects(
-    order({ deviceIds: [deviceId], captures }),
-    problem("validation", "#/captures/0"),
+    order({ deviceIds: [deviceId], payload }),
+    problem("validation", "#/payload/captures/0"),
   );
   await assert.rejects(
     order({ siteId, deviceIds: [deviceId] }),
