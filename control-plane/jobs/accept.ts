@@ -10,6 +10,7 @@ import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import { announceJobs } from "../outbox/announce.ts";
+import { acceptEnded, nowEnded } from "./accept_ended.ts";
 
 /** Who reports on which attempt; every write of a result matches all of it. */
 export interface Attempt {
@@ -75,7 +76,14 @@ export async function acceptResult(
   attempt: Attempt,
   result: { verdict: Verdict; envelope: Envelope },
 ): Promise<Acceptance> {
-  const taken = await takeLease(tx, attempt) ?? await takeLate(tx, attempt);
+  const { verdict: told, envelope } = result;
+  if (told.status !== "failed") {
+    const ended = await acceptEnded(tx, [{ attempt, verdict: told, envelope }]);
+    const settled = ended.get(attempt.leaseId);
+    if (settled) return { answer: "accepted", duplicate: false, settled };
+  }
+  const taken = told.status === "failed" && await takeLease(tx, attempt) ||
+    await takeLate(tx, attempt);
   if (!taken) return await answerAgain(tx, attempt, result);
   const verdict: Verdict = taken.cancelRequested ? { status: "cancelled" } : result.verdict;
   const answer = taken.late ? "accepted_late" : "accepted";
@@ -85,6 +93,7 @@ export async function acceptResult(
   return { answer, duplicate: false, settled: { deviceId, kind, outcome, late } };
 }
 
+/** For a failure: what becomes of the job depends on how often it failed before. */
 async function takeLease(tx: Transaction<Database>, attempt: Attempt): Promise<Taken | undefined> {
   const { rows } = await sql<Taken>`
     delete from leases
@@ -211,12 +220,6 @@ export const nowWaiting = sql`
     'state', case when due_at > now() then 'scheduled' else 'available' end,
     'failureCode', last_failure)) as detail
   from waiting`;
-
-/** Of a CTE `ended`: rows of `done`. */
-export const nowEnded = sql`
-  select site_id, job_id, device_id, jsonb_strip_nulls(
-    jsonb_build_object('state', outcome, 'failureCode', failure_code)) as detail
-  from ended`;
 
 /** Exponential with full jitter, or fixed with half of it; never more than the cap. */
 export function delaySeconds(policy: RetryPolicy, fails: number): number {

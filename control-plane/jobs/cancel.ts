@@ -3,7 +3,7 @@ import type { JobId, SiteId } from "@rookery/shared/ids.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
 import { announceJobs } from "../outbox/announce.ts";
-import { nowEnded } from "./accept.ts";
+import { nowEnded } from "./accept_ended.ts";
 
 /** `cancelled`: it was waiting; `requested`: its agent is told with the next heartbeat; `ended`: too late. */
 export type Cancellation = "cancelled" | "requested" | "ended" | "unknown";

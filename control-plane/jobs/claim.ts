@@ -17,7 +17,7 @@ import { chooseJobs } from "./claim_credentials.ts";
 import type { ClaimFloors, FloorKey } from "./claim_floor.ts";
 import { fairShares, type SiteWithWork } from "./fair_shares.ts";
 import { MAX_OFFSET_SECONDS } from "./rank.ts";
-import { lockSiteLimits, type SiteLimits, spendStarts } from "./site_limits.ts";
+import { lockSiteLimits, spendStarts } from "./site_limits.ts";
 
 /** How long an agent has to start what it was offered. */
 export const OFFER_SECONDS = 30;
@@ -88,6 +88,8 @@ export async function claimJobs(
  * a write, costs each of them more than all else. What changes meanwhile is seen under the locks.
  */
 async function lookAround(db: Kysely<Database>, { agentId, bootId, ...order }: ClaimOrder) {
+  // As JSON, whose length the planner does not look at: it would plan each claim anew for an array.
+  const siteIds = JSON.stringify(order.siteIds);
   const { rows: [seen] } = await sql<{ live: boolean; claimed: boolean; due: SiteWithWork[] }>`
     select exists (select 1 from agent_sessions where agent_id = ${agentId}
         and boot_id = ${bootId} and expires_at > clock_timestamp()) as live,
@@ -96,8 +98,9 @@ async function lookAround(db: Kysely<Database>, { agentId, bootId, ...order }: C
       coalesce((select jsonb_agg(jsonb_build_object('siteId', s.id, 'tenantId', s.tenant_id,
           'live', (select count(*) from leases b
             where b.agent_id = ${agentId} and b.site_id = s.id)))
-        from sites s
-        where s.id = any(${[...order.siteIds]}::uuid[]) and not s.paused
+        from jsonb_array_elements_text(${siteIds}::text::jsonb) given(id)
+        join sites s on s.id = given.id::uuid
+        where not s.paused
           and not exists (select 1 from installation where maintenance) and exists (
           select 1 from ready r where r.site_id = s.id and r.due_at <= now()
             and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS}))), '[]') as due`
@@ -121,11 +124,10 @@ async function findClaimed(
   db: Kysely<Database>,
   { agentId, claimId }: ClaimOrder,
 ): Promise<GrantedLease[]> {
-  const { rows } = await sql<GrantedLease>`
-    select site_id, device_id, job_id, id as lease_id, kind, epoch,
-      greatest(1, extract(epoch from deadline_at - clock_timestamp()))::int as deadline_seconds
-    from leases where agent_id = ${agentId} and claim_id = ${claimId}`.execute(db);
-  return rows;
+  const { rows } = await sql<{ lease: GrantedLease }>`
+    select ${GRANTED} as lease from leases l
+    where agent_id = ${agentId} and claim_id = ${claimId} order by rank, job_id`.execute(db);
+  return rows.map(({ lease }) => lease);
 }
 
 interface ClaimedAtSite {
@@ -143,15 +145,19 @@ async function claimAtSite(
     readonly known: readonly GrantedLease[];
   },
 ): Promise<ClaimedAtSite> {
-  const capacity = await lockSession(tx, order);
+  // Sent together and run one after the other: each of them sees what was committed while the one before waited.
+  const [capacity, site, { earlier, atSite, atAgent }] = await Promise.all([
+    lockSession(tx, order),
+    lockSiteLimits(tx, siteId),
+    countLive(tx, order, siteId),
+  ]);
   // The same claim may have come twice at once; the other one held the session until now.
-  const earlier = (await findClaimed(tx, order)).filter(({ leaseId, ...lease }) =>
-    lease.siteId === siteId && !known.some((own) => own.leaseId === leaseId)
-  );
-  if (earlier.length > 0) return { leases: earlier };
-  const site = await lockSiteLimits(tx, siteId);
+  const again = earlier.filter(({ leaseId }) => !known.some((own) => own.leaseId === leaseId));
+  if (again.length > 0) return { leases: again };
   if (!site) return { leases: [] };
-  const free = await countFree(tx, order, { ...site, capacity });
+  const free = Math.min(
+    ...[order.wanted, site.maxLive - atSite, capacity - atAgent, site.starts ?? Infinity],
+  );
   if (free <= 0) return { leases: [] };
   const owner = { siteId, platforms: order.platforms, kinds: order.kinds };
   const floor = site.hasWindows ? undefined : floors.get(owner, site.queueVersion);
@@ -175,24 +181,31 @@ async function fill(
   return { leases, last: isFilled && end ? { rank: end.floorRank, jobId: end.jobId } : undefined };
 }
 
-/** Counts in a statement of its own, after the locks: only then does its snapshot see every other grant. */
-async function countFree(
-  tx: Transaction<Database>,
-  order: ClaimOrder,
-  limit: SiteLimits & { readonly capacity: number },
-): Promise<number> {
-  const { rows } = await sql<{ atSite: number; atAgent: number }>`
-    select (select count(*)::int from leases where site_id = ${limit.siteId}) as at_site,
-      (select count(*)::int from leases where agent_id = ${order.agentId}) as at_agent`.execute(tx);
-  const live = rows[0];
-  if (!live) return 0;
-  return Math.min(
-    order.wanted,
-    limit.maxLive - live.atSite,
-    limit.capacity - live.atAgent,
-    limit.starts ?? Infinity,
-  );
+interface Live {
+  readonly earlier: readonly GrantedLease[];
+  readonly atSite: number;
+  readonly atAgent: number;
 }
+
+/** In a statement of its own, after the locks: only then does its snapshot see every other grant, of this claim too. */
+async function countLive(
+  tx: Transaction<Database>,
+  { agentId, claimId }: ClaimOrder,
+  siteId: SiteId,
+): Promise<Live> {
+  const { rows: [live] } = await sql<Live>`
+    select (select count(*)::int from leases where site_id = ${siteId}) as at_site,
+      count(*)::int as at_agent,
+      coalesce(jsonb_agg(${GRANTED} order by rank, job_id)
+        filter (where claim_id = ${claimId} and site_id = ${siteId}), '[]') as earlier
+    from leases l where agent_id = ${agentId}`.execute(tx);
+  return live ?? { earlier: [], atSite: 0, atAgent: 0 };
+}
+
+/** A lease `l` as its claim is told of it, whose keys no plug-in turns. */
+const GRANTED = sql`jsonb_build_object('siteId', site_id, 'deviceId', device_id, 'jobId', job_id,
+  'leaseId', id, 'kind', kind, 'epoch', epoch, 'deadlineSeconds',
+  greatest(1, extract(epoch from deadline_at - clock_timestamp()))::int)`;
 
 const nowGranted = sql`
   select site_id, job_id, device_id,

@@ -3,7 +3,7 @@ import type { DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import { type FailureCode, failureSentence } from "@rookery/shared/jobs/failure.ts";
 import type { Database } from "../database/schema.ts";
 import { announceJobs } from "../outbox/announce.ts";
-import { nowEnded } from "./accept.ts";
+import { nowEnded } from "./accept_ended.ts";
 import { workOf } from "./kinds.ts";
 import { lockQueue } from "./lock_queue.ts";
 

@@ -3,7 +3,8 @@ import { type FailureCode, failureSentence, RETRY_POLICIES } from "@rookery/shar
 import type { BackupAttempt } from "../backups/record_backup.ts";
 import type { Database } from "../database/schema.ts";
 import { announceJobs } from "../outbox/announce.ts";
-import { nowEnded, nowWaiting } from "./accept.ts";
+import { nowWaiting } from "./accept.ts";
+import { nowEnded } from "./accept_ended.ts";
 import { workOf } from "./kinds.ts";
 
 /** Lost sessions that a job survives without their counting as failures: WAN blips are nobody's fault. */
