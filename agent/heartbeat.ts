@@ -24,8 +24,8 @@ export interface HeartbeatOptions {
   readonly fence: Fence;
   readonly clock: Clock;
   readonly log: Log;
-  /** Ended with all they know when this agent is fenced. */
-  readonly sessions: { wipe(): void };
+  /** Told again and again that the fence holds; ended with all they know when it does not. */
+  readonly sessions: { hold(): void; wipe(): void };
   /** Told when the control plane sent this agent away, which ends the pulse. */
   readonly onDismissal: (problem: ProblemError) => void;
   readonly signal: AbortSignal;
@@ -106,7 +106,10 @@ export async function guardFence(options: HeartbeatOptions): Promise<void> {
   const { fence, leases, clock, log, signal } = options;
   while (!signal.aborted) {
     await clock.sleep(FENCE_CHECK_MS, { signal });
-    if (fence.remainingMs() > 0) continue;
+    if (fence.remainingMs() > 0) {
+      options.sessions.hold();
+      continue;
+    }
     const { sessions } = leases;
     if (sessions > 0) log("error", "fenced", { leases: sessions });
     leases.abortAll("lease_lost");

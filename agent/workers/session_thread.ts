@@ -102,6 +102,11 @@ export class SessionThread {
     return this.#pulse.ticks > 0 && this.#silentMs >= BLOCKED_MS;
   }
 
+  /** Lets its sessions go on for another second, see `Pulse.untilHeld`. */
+  hold(): void {
+    this.#pulse.hold();
+  }
+
   /** Runs a session in the thread; an aborted signal ends it as it ends `runSession`. */
   async run(
     { credential, allowAddress: _, ...sent }: SessionOrder,

@@ -113,6 +113,14 @@ export class SessionThreads implements SessionRunner {
   }
 
   /**
+   * The fence holds: sessions may go on for another second. Once it was said, they stand still when it is said no more, so
+   * that none goes on after the fence while the main thread is blocked, or the process was stopped.
+   */
+  hold(): void {
+    for (const { thread } of this.#slots) thread?.hold();
+  }
+
+  /**
    * The agent is fenced: every thread that had a session touches no device any more, and ends within a second, with what it
    * knows. A new one stands ready for when the fence lifts. Safe to call again.
    */

@@ -59,6 +59,7 @@ async function run(message: RunMessage): Promise<void> {
  * before it reads or writes anything more.
  */
 function takeTurn(id: number): void {
+  pulse.untilHeld();
   if (pulse.isGivenUp) throw new DeviceError("lease_lost");
   pulse.onTurn(id);
 }

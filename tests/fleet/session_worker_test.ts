@@ -227,6 +227,25 @@ Deno.test("a thread that stands still is ended: the one to blame is named, the o
   assert.equal(await codeOf(scene.run(orderFor(slow, { limits: LONG }))), "complete");
 });
 
+Deno.test("a session stands still while nobody says that the fence holds, as when the process was stopped", async () => {
+  await using device = await startDevice(makeRecording("frr", 5), { fault: "slow_drip" });
+  using scene = makeThreads();
+  const { threads } = scene;
+  const hold = () => setInterval(() => threads.hold(), 100);
+  let holding = hold();
+  const running = scene.run(orderFor(device, { limits: LONG }));
+  await until(() => device.log.commands.includes("show running-config"), "it reads");
+  clearInterval(holding);
+  // Its configuration takes longer than a second to come; what comes after it must wait.
+  await delay(4_000);
+  assert.equal(device.log.commands.at(-1), "show running-config");
+  holding = hold();
+  const { captures } = await running;
+  clearInterval(holding);
+  assert.equal(captures.length, 1);
+  assert.equal(device.log.commands.at(-1), "exit");
+});
+
 Deno.test("wipe() ends a thread that does not listen, with its sockets, and the next session gets a new one", async () => {
   await using spinner = await startSpinner({ blockedMs: 4_000 });
   await using slow = await startDevice(makeRecording("frr", 9), { fault: "slow_drip" });
