@@ -15,6 +15,8 @@ type AgentFacts = RunFacts["agents"][number];
 export interface RealAgent extends AgentFacts {
   readonly process: Restarted;
   readonly stateFolder: string;
+  /** Leases under which it works on devices now, by its own word. */
+  readonly running: ReadonlySet<string>;
 }
 
 export interface RealAgentOrder {
@@ -50,7 +52,12 @@ export async function addRealAgent(
     body: { agentName: name, siteIds: [...order.siteIds] },
   });
   const history = stack.use(openTeller<AgentLine>(centre.histories, `agent-${name}.jsonl`));
-  const hear = (line: string) => history.tell({ said: parseLine(line) });
+  const running = new Set<string>();
+  const hear = (line: string) => {
+    const said = parseLine(line);
+    history.tell({ said });
+    follow(running, said);
+  };
   const start = (args: readonly string[]) =>
     startProgram(centre.group, {
       flags: agentFlags(stateFolder, order),
@@ -63,7 +70,14 @@ export async function addRealAgent(
   const process = await startRestarted({ name, start: () => start(["run"]), onDeath });
   stack.defer(() => process.end());
   const agentId = (await agentIdsOf(centre.client)).get(name) ?? "";
-  return { agentId, name, kind: "real", capacity, process, stateFolder };
+  return { agentId, name, kind: "real", capacity, process, stateFolder, running };
+}
+
+function follow(running: Set<string>, { event, lease }: AgentLine["said"]): void {
+  if (event === "agent_started") running.clear();
+  if (lease === undefined) return;
+  if (event === "attempt_started") running.add(lease);
+  if (event === "attempt_ended" || event === "lease_lost") running.delete(lease);
 }
 
 async function writePrivately(folder: string, name: string, value: unknown): Promise<void> {

@@ -2,6 +2,7 @@
  * The history checker: reads what `deno task faults --history DIR` left, and nothing else, and says whether the invariants of
  * the design hold. By itself: `deno run --allow-read=DIR tests/faults/check.ts DIR`.
  */
+import { oneDecision } from "./check_occurrences.ts";
 import { boundedInversion, boundedRetries, oneLease, withinLimits } from "./check_limits.ts";
 import {
   acceptedTwice,
@@ -17,7 +18,6 @@ import {
 import {
   noActsWhenFenced,
   nothingAfterRevocation,
-  oneDecision,
   oneMoreTry,
   sameAnswer,
   sealedToHolder,
@@ -77,9 +77,8 @@ function summary(evidence: Evidence, findings: readonly (Finding & { name: strin
   const of = (name: string) => findings.find((each) => each.name === name)?.violations.length ?? 0;
   const twice = acceptedTwice({ ...tables, wire }).length;
   const outcomes = Map.groupBy(tables.done, ({ outcome }) => outcome);
-  const ended = ["completed", "failed", "dead", "cancelled"] as const;
   return [
-    `ended: ${ended.map((name) => `${outcomes.get(name)?.length ?? 0} ${name}`).join(", ")}`,
+    `ended: ${[...outcomes].map(([name, rows]) => `${rows.length} ${name}`).sort().join(", ")}`,
     `client: ${client.length} calls, ${
       client.filter(({ tries }) => tries > 1).length
     } repeated, at most ${Math.max(0, ...client.map(({ tries }) => tries))} tries`,

@@ -143,12 +143,14 @@ function rankOf(job: JobRow): number {
   return job.due_at + offsetSeconds(job) * 1_000;
 }
 
-/** A job that was ordered again while it waited may have another rank than it began with. */
-function raisedJobs({ client }: Evidence): ReadonlySet<string> {
-  return new Set(
-    client.flatMap(({ jobs = [] }) => jobs.filter(({ coalesced }) => coalesced))
+/** A job that somebody, or a policy, ordered again while it waited may have another rank than it began with. */
+function raisedJobs({ client, facts, tables }: Evidence): ReadonlySet<string> {
+  const byPolicies = new Set(facts.policies.flatMap(({ deviceIds }) => deviceIds));
+  return new Set([
+    ...client.flatMap(({ jobs = [] }) => jobs.filter(({ coalesced }) => coalesced))
       .map(({ jobId }) => jobId),
-  );
+    ...tables.jobs.filter(({ device_id }) => byPolicies.has(device_id)).map(({ id }) => id),
+  ]);
 }
 
 /** Lost sessions that do not count as failures. */

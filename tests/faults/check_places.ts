@@ -104,6 +104,8 @@ export const nothingLost: Check = (evidence) => {
   const results = wire.filter(({ answer = "" }) => /^accepted/.test(answer));
   const leases = wire.flatMap(({ leases = [] }) => leases);
   const completed = tables.attempts.filter(({ outcome }) => outcome === "completed");
+  const kinds = new Map(tables.jobs.map(({ id, kind }) => [id, kind]));
+  const read = completed.filter(({ job_id }) => kinds.get(job_id) === "backup_config");
   return {
     checked: orderedJobs(evidence).length + cancelled.length + results.length + leases.length,
     violations: [
@@ -117,7 +119,7 @@ export const nothingLost: Check = (evidence) => {
         .map(({ leaseId }) => `lease ${leaseId} was sent, and its grant is not there`),
       ...completed.filter(({ job_id }) => !outcomes.has(job_id))
         .map(({ job_id }) => `job ${job_id} was completed, and has not ended`),
-      ...completed.filter(({ job_id, epoch }) => !backedUp.has(`${job_id} ${epoch}`))
+      ...read.filter(({ job_id, epoch }) => !backedUp.has(`${job_id} ${epoch}`))
         .map(({ job_id }) => `job ${job_id} was completed, and there is no backup of it`),
     ],
   };

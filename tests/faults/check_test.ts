@@ -172,9 +172,24 @@ Deno.test("I10 finds logins that were sent to others, and secrets in clear", () 
   );
 });
 
-Deno.test("I11 finds an occurrence with two decisions", () => {
-  const row = { policy_id: "policy-1", site_id: SITE, decision: "ran", at: "2026-01-01" };
-  assertFinds("I11", { tables: { occurrences: [row, row] } }, /decided 2 times/);
+Deno.test("I11 finds occurrences with two decisions or none, doubled jobs, missing runs and lost acknowledgements", () => {
+  const row = { id: "run-1", policy_id: "policy-1", at: AT, trigger: "schedule", decision: "ran" };
+  const again = { ...row, id: "run-2" };
+  assertFinds("I11", { tables: { occurrences: [row, again] } }, /decided 2 times/);
+  assertFinds("I11", { tables: { occurrences: [{ ...row, decision: null }] } }, /never decided/);
+  const occurrence = { policy_id: "policy-1", occurrence_at: "2026-01-01" };
+  const jobs = [job("job-1", occurrence), job("job-2", occurrence)];
+  assertFinds("I11", { tables: { jobs } }, /device-1 of policy policy-1 at 2026-01-01 got 2 jobs/);
+  const { client: [order], facts } = evidence();
+  assert.ok(order);
+  const run: ClientLine = { ...order, event: "run_policy", jobs: [], occurrenceId: "run-9" };
+  assertFinds("I11", { client: [run] }, /run-9 was acknowledged/);
+  const minute = Math.ceil(AT / 60_000) * 60_000;
+  const policy = { policyId: "policy-1", everyMinutes: 1, createdAt: minute - 1, deviceIds: [] };
+  const busy = { facts: { ...facts, policies: [policy], calmAt: minute + 50_000 } };
+  assertFinds("I11", busy, /no run of policy policy-1/);
+  const occurrences = [{ ...row, at: minute }];
+  assert.equal(found({ ...busy, tables: { occurrences } }).I11, undefined);
 });
 
 Deno.test("I12 finds acts of an agent that was not heard in time, and of one that said it was fenced", () => {

@@ -1,4 +1,4 @@
-/** I7, I9, I10, I11, I12, and the client's view: what those saw who do not look into the database. */
+/** I7, I9, I10, I12, and the client's view: what those saw who do not look into the database. */
 import type { Check, Evidence } from "./evidence.ts";
 import { sessionsOf } from "./sessions.ts";
 
@@ -59,25 +59,12 @@ export const sealedToHolder: Check = (
   };
 };
 
-/** I11: one decision per occurrence. */
-export const oneDecision: Check = ({ tables: { occurrences } }) => {
-  const decided = Map.groupBy(
-    occurrences,
-    (row) => JSON.stringify([row.policy_id, row.site_id, row.at]),
-  );
-  return {
-    checked: decided.size,
-    violations: [...decided].filter(([, rows]) => rows.length > 1)
-      .map(([name, rows]) => `occurrence ${name} was decided ${rows.length} times`),
-  };
-};
-
 /** How long sessions may take to end once their agent is fenced; the fence has a margin for it. */
 const WIPE_MS = 1_000;
 
 /**
  * I12: an agent acts on a device only within the time that its last answered heartbeat gave it, by the clock of the
- * machine, and not after it said that it is fenced. Known of those sessions whose login names their agent.
+ * machine, and not after it said that it is fenced.
  */
 export const noActsWhenFenced: Check = (evidence) => {
   const { facts, wire, agents } = evidence;
@@ -108,11 +95,33 @@ export const noActsWhenFenced: Check = (evidence) => {
   return { checked: acts.length, violations };
 };
 
-function actsByAgent({ farm, facts }: Evidence) {
-  const names = new Set(facts.agents.map(({ name }) => name));
-  return sessionsOf(farm).flatMap(({ user, actsAt, port }) =>
-    user !== undefined && names.has(user) ? actsAt.map((at) => ({ name: user, at, port })) : []
+interface Act {
+  readonly name: string;
+  readonly at: number;
+  readonly port: number;
+}
+
+/** By the name that the login was for, or else by who had said last that it starts an attempt on that device. */
+function actsByAgent(evidence: Evidence): Act[] {
+  const names = new Set(evidence.facts.agents.map(({ name }) => name));
+  const starts = startsByPort(evidence);
+  return sessionsOf(evidence.farm).flatMap(({ user, openedAt, actsAt, port }) => {
+    const started = starts.get(port)?.filter(({ at }) => at <= openedAt + HEARD_MS).at(-1);
+    const name = user !== undefined && names.has(user) ? user : started?.name;
+    return name === undefined ? [] : actsAt.map((at) => ({ name, at, port }));
+  });
+}
+
+/** A line of an agent's log is heard this much later than it is written, at most. */
+const HEARD_MS = 100;
+
+function startsByPort({ agents, facts }: Evidence): ReadonlyMap<number | null, Act[]> {
+  const ports = new Map(facts.devices.map(({ deviceId, port }) => [deviceId, port]));
+  const starts = [...agents].flatMap(([name, lines]) =>
+    lines.filter(({ said }) => said.event === "attempt_started")
+      .map(({ at, said }) => ({ name, at, port: ports.get(said.device ?? "") ?? 0 }))
   );
+  return Map.groupBy(starts.toSorted((left, right) => left.at - right.at), ({ port }) => port);
 }
 
 /** A crash of the database takes the whole service away for a moment. */

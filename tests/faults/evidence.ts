@@ -31,6 +31,8 @@ const JobRow = z.object({
   urgency: z.enum(["interactive", "normal", "bulk"]),
   due_at: Time,
   created_at: Time,
+  policy_id: z.string().nullable(),
+  occurrence_at: z.string().nullable(),
 });
 export type JobRow = z.infer<typeof JobRow>;
 
@@ -43,7 +45,8 @@ const DoneRow = z.object({
   device_id: z.string(),
   epoch: z.int(),
   agent_id: z.string().nullable(),
-  outcome: z.enum(["completed", "failed", "cancelled", "dead"]),
+  /** `completed`, `failed`, `cancelled`, `dead`, … */
+  outcome: z.string(),
   failure_code: z.string().nullable(),
   ended_at: Time,
 });
@@ -66,15 +69,8 @@ const AttemptRow = z.object({
   device_id: z.string(),
   epoch: z.int(),
   agent_id: z.string(),
-  outcome: z.enum([
-    "completed",
-    "failed",
-    "cancelled",
-    "released",
-    "expired",
-    "lost",
-    "superseded",
-  ]),
+  /** That of a report, or `released`, `expired`, `lost`, `superseded`. */
+  outcome: z.string(),
   failure_code: z.string().nullable(),
   answer: z.enum(["accepted", "accepted_late", "superseded"]).nullable(),
   envelope_sha256: z.string().nullable(),
@@ -89,10 +85,13 @@ const DeliveryRow = z.object({
   thumbprint: z.string(),
 });
 const BackupRow = z.object({ job_id: z.string(), epoch: z.int(), status: z.string() });
-const OccurrenceRow = z.looseObject({
+const OccurrenceRow = z.object({
+  id: z.string(),
   policy_id: z.string(),
-  site_id: z.string().optional(),
-  decision: z.string().optional(),
+  at: Time,
+  /** `schedule`, `manual`, `change`. */
+  trigger: z.string(),
+  decision: z.string().nullable(),
 });
 
 export interface Evidence {

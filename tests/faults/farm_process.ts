@@ -33,6 +33,8 @@ export type FarmOrder = z.infer<typeof FarmOrder>;
 const PLATFORMS = ["linux", "frr", "linux", "linux"] as const;
 const INTERFACES = 4;
 const STARTED_AT_ONCE = 50;
+/** Every so many devices send slowly, so that sessions are under way whatever is killed or paused. */
+const SLOW_EVERY = 6;
 
 async function startDevices(setup: FarmSetup): Promise<FarmDevice[]> {
   const teller = openTeller<FarmLine>(setup.folder, "farm.jsonl");
@@ -49,6 +51,7 @@ async function startDevices(setup: FarmSetup): Promise<FarmDevice[]> {
     const device: FarmDevice = await startDevice(recording, {
       login,
       hostKey,
+      ...(index % SLOW_EVERY === 1 ? { fault: "slow_drip" as const } : {}),
       onEvent: (event) => teller.tell({ port: device.port, ...event }),
     });
     devices.push(device);

@@ -23,6 +23,8 @@ export function job(id: string, more: Partial<JobRow> = {}): JobRow {
     urgency: "normal",
     due_at: AT - 10_000,
     created_at: AT - 10_000,
+    policy_id: null,
+    occurrence_at: null,
     ...more,
   };
 }
@@ -123,6 +125,7 @@ export function evidence(change: Change = {}): Evidence {
       sites: [{ siteId: SITE, name: "north", maxLive: 2 }],
       agents: [{ agentId: AGENT, name: NAME, kind: "real", capacity: 4 }],
       devices: [{ deviceId: DEVICE, siteId: SITE, port: PORT }],
+      policies: [],
     },
     client: [{
       at: AT - 9_000,

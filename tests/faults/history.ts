@@ -49,13 +49,23 @@ export const RunFacts = z.object({
     /** Of its SSH server; null: there is none, protocol agents only say that they were there. */
     port: z.int().nullable(),
   })),
+  policies: z.array(z.object({
+    policyId: z.string(),
+    /** It runs by itself at each full so many minutes from `createdAt` on, to `calmAt`; null: now and then it is disabled. */
+    everyMinutes: z.int().nullable(),
+    createdAt: At,
+    deviceIds: z.array(z.string()),
+  })),
 });
 export type RunFacts = z.infer<typeof RunFacts>;
 
 /** One call of the API, from its first try to its end; `tries` beyond 1 are what a client sees of faults. */
 export const ClientLine = z.object({
   at: At,
-  event: z.enum(["order", "cancel", "requeue", "read", "revoke", "retrust", "give_up"]),
+  event: z.enum([
+    ...["order", "cancel", "requeue", "read", "revoke", "run_policy", "switch_policy"] as const,
+    "give_up",
+  ]),
   startedAt: At,
   tries: z.int(),
   /** Why each try but the last one failed. */
@@ -71,6 +81,8 @@ export const ClientLine = z.object({
   agentId: z.string().optional(),
   /** `cancelled` or `requested`. */
   state: z.string().optional(),
+  policyId: z.string().optional(),
+  occurrenceId: z.string().optional(),
 });
 export type ClientLine = z.infer<typeof ClientLine>;
 

@@ -70,7 +70,7 @@ export interface Logins {
   readonly wrong: string;
 }
 
-const LIMITS = { connectSeconds: 20, idleSeconds: 20, totalSeconds: 60 };
+const LIMITS = { connectSeconds: 20, idleSeconds: 40, totalSeconds: 90 };
 const MADE_AT_ONCE = 4;
 /** Every so many devices of the farm have the stored login, the others that of their agent. */
 const STORED_EVERY = 4;

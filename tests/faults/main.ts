@@ -4,7 +4,9 @@
  */
 import { checkHistories } from "./check.ts";
 import { type FaultsOptions, readOptions, USAGE } from "./options.ts";
-import { run } from "./run.ts";
+import { untilUnwanted } from "../demo/until_unwanted.ts";
+import { ProcessGroup } from "../support/processes.ts";
+import { run, type RunOptions } from "./run.ts";
 import { inOwnNamespace } from "./small_disk.ts";
 
 const encoder = new TextEncoder();
@@ -17,17 +19,35 @@ function complain(text: string): void {
   Deno.stderr.writeSync(encoder.encode(`${text}\n`));
 }
 
+const INTERRUPTED = 130;
+
 async function main({ history, ...options }: FaultsOptions): Promise<number> {
+  const interrupted = untilUnwanted();
   const histories = history ?? await Deno.makeTempDir({ prefix: "rookery-histories-" });
   await Deno.mkdir(histories, { recursive: true });
   try {
-    await run({ ...options, histories, say: complain });
+    const played = play({ ...options, histories, say: complain });
+    const ended = await Promise.race([played.ended.then(() => true), interrupted]);
+    await played[Symbol.asyncDispose]();
+    if (!ended) return INTERRUPTED;
     const { lines, violations } = await checkHistories(histories);
     for (const line of lines) print(line);
     return violations === 0 ? 0 : 1;
   } finally {
     if (history === undefined) await Deno.remove(histories, { recursive: true });
   }
+}
+
+/** A run, and how to end it before its time. */
+function play(options: RunOptions): AsyncDisposable & { readonly ended: Promise<void> } {
+  const life = new AsyncDisposableStack();
+  const ended = (async () => {
+    const group = life.use(await ProcessGroup.create("rookery-faults-"));
+    await run({ group, stack: life }, options);
+  })();
+  // How it fails when it is ended is of no interest.
+  ended.catch(() => {});
+  return { ended, [Symbol.asyncDispose]: () => life.disposeAsync() };
 }
 
 async function runProgram(args: readonly string[]): Promise<number> {

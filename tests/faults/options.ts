@@ -6,7 +6,7 @@ export const USAGE =
   --seconds S    how long faults are made (default 300, from 30); afterwards every job must end
   --seed N       other faults and other orders (default 1); the same seed plans the same
   --history DIR  leave all histories and an export of the job tables there; see tests/faults/history.ts
-  --devices N    devices of the farm, and as many that only protocol agents know (default 200, from 8)
+  --devices N    devices of the farm, and half as many more that only protocol agents know (default 200, from 8)
   --pace N       devices that are ordered every second (default 40)
   -h, --help     print this
 

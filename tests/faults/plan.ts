@@ -71,7 +71,7 @@ function tracksOf({ ttlSeconds, agents, devices }: PlanOrder): readonly Track[] 
     track("kill_database", [60, 25], [0, 0], 1),
     track("pause_replica", [70, 40], [3_000, 8_000], 2),
     track("cut", [9, 6], [100, 4_000], agents + 1),
-    track("half_open", [35, 12], [8_000, 36_000], agents + 1),
+    track("half_open", [35, 12], [8_000, 45_000], agents + 1),
     track("lose_replies", [25, 10], [2_000, 9_000], agents + 1),
     track("fill_disk", [50, 12], [8_000, 15_000], 1),
     track("device", [3, 2], [1_000, 6_000], devices),

@@ -3,13 +3,14 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { revokeAgent } from "@rookery/shared/api/agents.ts";
 import type { AgentId } from "@rookery/shared/ids.ts";
-import { ProcessGroup } from "../support/processes.ts";
+import type { ProcessGroup } from "../support/processes.ts";
 import { addProtocolAgents, addRealAgent, type RealAgent } from "./agents.ts";
 import type { RunFacts } from "./history.ts";
 import { createDevices, createSites, type Devices, startFarm } from "./inventory.ts";
 import { hurry, runLoad } from "./load.ts";
 import { devicesWithOpenJobs, monitor } from "./monitor.ts";
 import type { FaultsOptions } from "./options.ts";
+import { createPolicies, type Policies, stopPolicies } from "./policies.ts";
 import { planFaults } from "./plan.ts";
 import { type Centre, openCentre } from "./stage.ts";
 import { runStorm, type Storm } from "./storm.ts";
@@ -17,11 +18,13 @@ import { exportTables, searchSecrets } from "./tables.ts";
 
 /** The shortest that a site can have: pauses must be longer. */
 const TTL_SECONDS = 30;
-const LIMITS = { north: 6, south: 6, east: 12, west: 12 };
-const CAPACITY = { real: 8, protocol: 10 };
+const LIMITS = { north: 6, south: 6, east: 30, west: 30 };
+const CAPACITY = { real: 8, protocol: 20 };
 const LOCAL_NAME = "farm";
 const QUIET_MS = 180_000;
 const LOOK_MS = 1_000;
+/** Devices that no SSH server plays, to those of the farm. */
+const TOLD_SHARE = 1.5;
 /** The part of the storm after which one agent is revoked. */
 const REVOKE_SHARE = 0.6;
 
@@ -29,10 +32,12 @@ export type RunOptions =
   & Pick<FaultsOptions, "seconds" | "seed" | "devices" | "pace">
   & { readonly histories: string; readonly say: (text: string) => void };
 
-export async function run(options: RunOptions): Promise<void> {
+/** Starts all of it in processes of `group`; `stack` ends what it starts, in the right order. */
+export async function run(
+  { group, stack }: { readonly group: ProcessGroup; readonly stack: AsyncDisposableStack },
+  options: RunOptions,
+): Promise<void> {
   const { histories, say } = options;
-  await using group = await ProcessGroup.create("rookery-faults-");
-  await using stack = new AsyncDisposableStack();
   say("Starting a database, two replicas, a farm and the agents ...");
   const scene = await setScene(group, stack, options);
   const startedAt = Date.now();
@@ -55,7 +60,8 @@ export async function run(options: RunOptions): Promise<void> {
 
 interface Scene extends Storm {
   readonly devices: Devices;
-  readonly facts: Pick<RunFacts, "sites" | "agents" | "devices" | "ttlSeconds">;
+  readonly facts: Pick<RunFacts, "sites" | "agents" | "devices" | "policies" | "ttlSeconds">;
+  readonly policies: Policies;
   /** Of the farm's devices and their logins: to be found nowhere. */
   readonly secrets: readonly string[];
   /** Has no part in faults but this one. */
@@ -76,7 +82,7 @@ async function setScene(
   const farm = await startFarm(centre, { devices: count, seed, ...login, alsoUsers: names });
   const sites = await createSites(centre, { ttlSeconds: TTL_SECONDS, limits: LIMITS });
   const devices = await createDevices(centre, {
-    ...{ sites, farm, virtual: count },
+    ...{ sites, farm, virtual: Math.round(count * TOLD_SHARE) },
     logins: { stored: login, localName: LOCAL_NAME, wrong },
   });
   const [north, south, east, west] = sites.map(({ siteId }) => siteId);
@@ -99,18 +105,20 @@ async function setScene(
       { name: "victim", siteIds: [east, west] },
     ],
   });
+  const policies = await createPolicies(centre.client, devices);
   const told = protocol.agents.map(({ agentId }) => agentId);
   const facts = {
     ttlSeconds: TTL_SECONDS,
     sites: [...sites],
     devices: [...devices],
+    policies: policies.facts,
     agents: [
       ...agents.map(({ agentId, name, kind, capacity }) => ({ agentId, name, kind, capacity })),
       ...protocol.agents,
     ],
   };
   return {
-    ...{ centre, farm, agents, devices, facts },
+    ...{ centre, farm, agents, devices, policies, facts },
     protocol: { process: protocol.process, agentIds: told.slice(0, -1) },
     victim: told.at(-1) ?? "",
     secrets: [password, wrong, ...farm.devices.flatMap(({ secrets }) => secrets)],
@@ -118,7 +126,7 @@ async function setScene(
 }
 
 async function storm(scene: Scene, { seed, seconds, pace, histories }: RunOptions): Promise<void> {
-  const { centre, devices, agents, farm, victim } = scene;
+  const { centre, devices, agents, farm, policies, victim } = scene;
   const { client, gateway, postgres } = centre;
   const plan = planFaults({
     ...{ seed, seconds, ttlSeconds: TTL_SECONDS, agents: agents.length },
@@ -129,11 +137,15 @@ async function storm(scene: Scene, { seed, seconds, pace, histories }: RunOption
   const timer = setTimeout(() => over.abort(), seconds * 1_000);
   gateway.stormy = true;
   const watching = monitor(postgres.connection, { histories, signal });
-  const load = runLoad({ client, devices, seed, perSecond: pace, signal });
+  const load = runLoad({
+    ...{ client, devices, seed, perSecond: pace, signal },
+    policyId: policies.byPeople,
+  });
   const revoking = revokeLater(centre, victim, seconds * REVOKE_SHARE * 1_000);
   await Promise.all([runStorm(scene, plan), load, revoking, watching]);
   clearTimeout(timer);
   gateway.stormy = false;
+  await stopPolicies(client, policies);
 }
 
 async function revokeLater({ client }: Centre, victim: string, ms: number): Promise<void> {

@@ -24,6 +24,7 @@ const DEVICE_FAULTS: readonly Fault[] = [
   "busy",
   "close_mid_configuration",
   "garbage_after_login",
+  "stall_mid_configuration",
 ];
 
 /** Until all faults are made and over. */
@@ -84,6 +85,23 @@ function pausing(process: Restarted | undefined): Made {
   return { target: process.name, begin: () => process.pause(), end: () => process.resume() };
 }
 
+/** How long a fault waits until its agent speaks to a device: in between it would find nothing to break. */
+const BUSY_MS = 5_000;
+const LOOK_MS = 5;
+/** Then so long, at most, so that it comes in the middle. */
+const MIDWAY_MS = 800;
+
+async function whenBusy(
+  agent: RealAgent | undefined,
+  { forMs }: PlannedFault,
+  make: (process: Restarted | undefined) => Made,
+): Promise<Made> {
+  const giveUpAt = performance.now() + BUSY_MS;
+  while (agent?.running.size === 0 && performance.now() < giveUpAt) await delay(LOOK_MS);
+  await delay(forMs % MIDWAY_MS);
+  return make(agent?.process);
+}
+
 /** One of two: with both away, this would be no test of the other one. */
 async function oneOf(
   { centre: { replicas } }: Storm,
@@ -109,7 +127,8 @@ function breaking(fault: LinkFault): Maker {
 }
 
 const MAKERS: Record<FaultName, Maker> = {
-  kill_agent: ({ agents }, planned) => killing(agents[planned.target]?.process, planned),
+  kill_agent: ({ agents }, planned) =>
+    whenBusy(agents[planned.target], planned, (process) => killing(process, planned)),
   kill_protocol: ({ protocol }, planned) => killing(protocol.process, planned),
   kill_replica: (storm, planned) =>
     oneOf(storm, planned.target, (process) => killing(process, planned)),
@@ -117,7 +136,7 @@ const MAKERS: Record<FaultName, Maker> = {
     target: "database",
     begin: async () => Deno.kill(await postmasterPid(dataDir), "SIGKILL"),
   }),
-  pause_agent: ({ agents }, { target }) => pausing(agents[target]?.process),
+  pause_agent: ({ agents }, planned) => whenBusy(agents[planned.target], planned, pausing),
   pause_protocol: ({ protocol }) => pausing(protocol.process),
   pause_replica: (storm, { target }) => oneOf(storm, target, pausing),
   cut: breaking("cut"),

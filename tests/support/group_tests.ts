@@ -4,6 +4,7 @@ import { pathToFileURL } from "node:url";
 
 /** Begun first, each in an isolate of its own, so that none of them is what the run waits for in the end. */
 const LONGEST = [
+  "tests/faults/main_test.ts",
   "tests/fleet/network_half_open_test.ts",
   "tests/fleet/stored_truth_test.ts",
   "tests/fleet/restart_test.ts",
