@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { backUpDevice, type BackupOrder } from "../../agent/session/back_up.ts";
 import { DeviceError } from "../../agent/ssh/ssh_failure.ts";
+import { Pulse } from "../../agent/workers/pulse.ts";
 import { SessionThreads } from "../../agent/workers/session_threads.ts";
 import { startWorker } from "../../agent/workers/start_worker.ts";
 import { type FarmMember, startFarmChild } from "../demo/farm_child.ts";
@@ -145,7 +146,7 @@ Deno.test("the thread itself asks the policy about the address, whatever the mai
   try {
     const answer = Promise.withResolvers<{ code?: string }>();
     worker.onmessage = ({ data }) => answer.resolve(data);
-    const pulse = new SharedArrayBuffer(16);
+    const pulse = new Pulse().memory;
     worker.postMessage({ type: "open", pulse, policy: { networks: ["192.0.2.0/24"] } });
     const { credential, ...order } = orderFor(device);
     const bytes = new TextEncoder().encode(JSON.stringify(credential));
