@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { JobId, type SiteId } from "@rookery/shared/ids.ts";
+import { createJobs } from "@rookery/shared/api/jobs.ts";
+import type { CallInput } from "@rookery/shared/endpoint.ts";
+import type { JobId, SiteId } from "@rookery/shared/ids.ts";
 import { CheckReachabilityOutcome } from "@rookery/shared/jobs/check_reachability.ts";
-import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import { RunCommandsOutcome } from "@rookery/shared/jobs/run_commands.ts";
-import { inTransaction } from "../../control-plane/database/transaction.ts";
 import { endExpired } from "../../control-plane/jobs/end_expired.ts";
-import { enqueueJobs, type JobOrder } from "../../control-plane/jobs/enqueue.ts";
 import {
   addDevice,
   addFarmDevice,
@@ -27,26 +26,20 @@ import { freePort } from "../support/free_port.ts";
 const database = testDatabase({ poolSize: 8 });
 const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
 
-type Order = Pick<JobOrder, "siteId" | "deviceIds"> & Partial<JobOrder> & { kind: JobKind };
+type Order = CallInput<typeof createJobs>["body"];
 
-async function order(wanted: Order): Promise<JobId> {
-  await plane.administrator();
-  const [job] = await inTransaction(
-    database.db,
-    (tx) => enqueueJobs(tx, { payload: {}, urgency: "interactive", priority: 0, ...wanted }),
-  );
+async function order(body: Order): Promise<JobId> {
+  const admin = await plane.administrator();
+  const { jobs: [job] } = await admin.call(createJobs, { body });
   return job?.jobId ?? assert.fail("nothing was ordered");
 }
 
 /** Orders a job, waits for its end and gives what it reported. */
-async function reportOf(wanted: Order): Promise<unknown> {
-  const jobId = await order(wanted);
-  plane.services.wakeups.notifyAll();
-  const { state, failureDetail } = await untilJob(plane, jobId, "completed", "failed", "dead");
-  assert.equal(state, "completed", failureDetail ?? "");
-  const { report } = await database.db.selectFrom("done").select("report")
-    .where("jobId", "=", jobId).executeTakeFirstOrThrow();
-  return report;
+async function reportOf(body: Order): Promise<unknown> {
+  const jobId = await order(body);
+  const job = await untilJob(plane, jobId, "completed", "failed", "dead");
+  assert.equal(job.state, "completed", job.failureDetail ?? "");
+  return job.report;
 }
 
 interface Stage extends AsyncDisposable {
@@ -75,7 +68,7 @@ Deno.test("check_reachability times each stage, needs no credential without a lo
   const bare = { host: device.host, port: device.port, credentialId: null };
   const deviceIds = [await addDevice(plane, siteId, bare)];
   const kind = "check_reachability";
-  const knocked = CheckReachabilityOutcome.parse(await reportOf({ kind, siteId, deviceIds }));
+  const knocked = CheckReachabilityOutcome.parse(await reportOf({ kind, deviceIds }));
   assert.deepEqual(knocked.stages.map(({ stage }) => stage), ["tcp", "banner"]);
   assert.deepEqual([knocked.reachable, knocked.stages[0]?.seen], [true, "127.0.0.1"]);
   assert.match(knocked.stages[1]?.seen ?? "", /^SSH-2\.0-/);
@@ -83,7 +76,7 @@ Deno.test("check_reachability times each stage, needs no credential without a lo
 
   const gone = await addDevice(plane, siteId, { host: "127.0.0.1", port: freePort() });
   const absent = CheckReachabilityOutcome.parse(
-    await reportOf({ kind, siteId, deviceIds: [gone] }),
+    await reportOf({ kind, deviceIds: [gone] }),
   );
   assert.deepEqual([absent.reachable, absent.stages, absent.failure?.code], [
     false,
@@ -95,7 +88,7 @@ Deno.test("check_reachability times each stage, needs no credential without a lo
   const payload = { login: true };
   const reached = CheckReachabilityOutcome.parse(
     await reportOf({
-      ...{ kind, siteId, payload },
+      ...{ kind, payload },
       deviceIds: [await addFarmDevice(plane, siteId, other)],
     }),
   );
@@ -111,7 +104,7 @@ Deno.test("check_reachability with a login that is refused says so and blames th
   const deviceId = await addSilent(siteId, device);
   const { failure, reachable } = CheckReachabilityOutcome.parse(
     await reportOf({
-      ...{ kind: "check_reachability", siteId, deviceIds: [deviceId] },
+      ...{ kind: "check_reachability", deviceIds: [deviceId] },
       payload: { login: true },
     }),
   );
@@ -132,7 +125,7 @@ Deno.test("run_commands keeps what each command gave, without its secrets, and s
   const deviceIds = [await addFarmDevice(plane, siteId, device)];
   const commands = ["show version", "show running-config", "show nonsense"];
   const { outputs } = RunCommandsOutcome.parse(
-    await reportOf({ kind: "run_commands", siteId, deviceIds, payload: { commands } }),
+    await reportOf({ kind: "run_commands", deviceIds, payload: { commands } }),
   );
   assert.deepEqual(outputs.map(({ command }) => command), commands);
   assert.match(outputs[0]?.text ?? "", /^FRRouting \S+/);
@@ -162,7 +155,7 @@ Deno.test("run_commands ends without its outputs when they are more than a job m
   await using _running = await startAgent(plane, enrolled);
   const deviceIds = [await addFarmDevice(plane, siteId, device)];
   const payload = { commands: ["show version", "show running-config"] };
-  const jobId = await order({ kind: "run_commands", siteId, deviceIds, payload });
+  const jobId = await order({ kind: "run_commands", deviceIds, payload });
   const { failureCode } = await untilJob(plane, jobId, "completed", "failed", "dead");
   assert.equal(failureCode, "output_too_large");
 });
@@ -181,7 +174,7 @@ Deno.test("detect_platform recognises each platform by what it shows, whatever t
         platform: platform === "frr" ? "linux" : "frr",
         ...{ connectSeconds: 5, idleSeconds: 5, totalSeconds: 30 },
       });
-      const report = await reportOf({ kind: "detect_platform", siteId, deviceIds: [deviceId] });
+      const report = await reportOf({ kind: "detect_platform", deviceIds: [deviceId] });
       const { ident, guesses } = report as {
         readonly ident: string;
         readonly guesses: readonly { readonly platform: string; readonly sure: string }[];
@@ -197,7 +190,7 @@ Deno.test("a job of a kind that an agent does not know is not granted to it", as
   const { siteId, enrolled } = stage;
   const boot = await bootByHand(plane, enrolled);
   const deviceIds = [await addDevice(plane, siteId)];
-  await order({ kind: "detect_platform", siteId, deviceIds });
+  await order({ kind: "detect_platform", deviceIds });
   await boot.controlPlane.session({ signal: new AbortController().signal });
   await database.sql`
     update agents set kinds = '{backup_config}' where id = ${enrolled.identity.agentId}`;
@@ -207,23 +200,20 @@ Deno.test("a job of a kind that an agent does not know is not granted to it", as
   assert.deepEqual((await boot.claim()).map(({ kind }) => kind), ["detect_platform"]);
 });
 
-Deno.test("enqueueJobs() keeps a job for its time, apart from the one for now, and ends what has not begun by its deadline", async () => {
+Deno.test("createJobs() keeps a job for its time, apart from the one for now, and ends what has not begun by its deadline", async () => {
   const siteId = await makeSite(plane);
   const deviceIds = [await addDevice(plane, siteId)];
-  const kind = "backup_config";
-  const dueAt = Temporal.Now.instant().add({ hours: 2 }).round("second");
-  const later = await order({ kind, siteId, deviceIds, dueAt, slot: dueAt.toString() });
-  const now = await order({
-    ...{ kind, siteId, deviceIds },
-    expiresAt: Temporal.Now.instant().add({ milliseconds: 1 }),
-  });
+  const at = Temporal.Now.instant().add({ hours: 2 }).round("second").toString();
+  const later = await order({ deviceIds, at });
+  const expiresAt = Temporal.Now.instant().add({ hours: 1 }).toString();
+  const now = await order({ deviceIds, expiresAt });
   assert.notEqual(now, later);
   const scheduled = await readJob(plane, later);
-  assert.equal(scheduled.state, "scheduled");
-  assert.equal(scheduled.dueAt, dueAt.toString());
+  assert.deepEqual([scheduled.state, scheduled.dueAt], ["scheduled", at]);
+  assert.equal(await endExpired(database.db), 0);
+  await database.sql`update ready set expires_at = now() where job_id = ${now}`;
   await endExpired(database.db);
   const ended = await readJob(plane, now);
   assert.deepEqual([ended.state, ended.failureCode], ["failed", "not_begun_in_time"]);
   assert.equal((await readJob(plane, later)).state, "scheduled");
-  assert.equal(await endExpired(database.db), 0);
 });
