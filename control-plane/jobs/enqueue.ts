@@ -233,11 +233,14 @@ async function raiseWaiting(
   if (deviceIds.length === 0) return [];
   const { due, rank } = timesOf(order, offset);
   const { rows } = await sql<{ deviceId: DeviceId; jobId: JobId }>`
-    with held as (
-      select o.device_id, o.job_id, w.delay, o.policy_id from ${wantedOf(deviceIds, order)}
-      join open_jobs o on o.device_id = w.device_id
-      where o.site_id = ${order.siteId} and o.kind = ${order.kind}
-        and o.payload_key = ${payloadKey}
+    with found as materialized (
+      select device_id, job_id, policy_id from open_jobs
+      where site_id = ${order.siteId} and kind = ${order.kind} and payload_key = ${payloadKey}
+        and device_id = any(${[...deviceIds]}::uuid[])
+    ), held as (
+      select f.device_id, f.job_id, f.policy_id, w.delay from found f join ${
+    wantedOf(deviceIds, order)
+  } using (device_id)
     ), raised as (
       update ready r set rank = ${rank}, due_at = ${due}, offset_seconds = ${offset}
       from held w where r.site_id = ${order.siteId} and r.job_id = w.job_id and r.rank > ${rank}

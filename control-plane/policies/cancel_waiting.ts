@@ -3,6 +3,9 @@ import type { DeviceId, PolicyId, SiteId } from "@rookery/shared/ids.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 
+/** Jobs of one statement, which must not take longer than a statement may. */
+const BATCH = 2_000;
+
 /** A job that waited. */
 export interface CancelledJob {
   readonly siteId: SiteId;
@@ -27,11 +30,28 @@ export async function cancelWaiting(
       where o.policy_id = ${policyId} and l.site_id = o.site_id and l.job_id = o.job_id
         and not l.running`.execute(tx);
   }
+  const cancelled: CancelledJob[] = [];
+  for (let batch = BATCH; batch === BATCH;) {
+    const jobs = await cancelBatch(tx, policyId, detail);
+    cancelled.push(...jobs);
+    batch = jobs.length;
+  }
+  return cancelled;
+}
+
+async function cancelBatch(
+  tx: Transaction<Database>,
+  policyId: PolicyId,
+  detail: string,
+): Promise<CancelledJob[]> {
   const { rows } = await sql<CancelledJob>`
-    with taken as (
-      delete from ready r using open_jobs o
-      where o.policy_id = ${policyId} and r.site_id = o.site_id and r.job_id = o.job_id
-      returning r.*
+    with doomed as (
+      select r.site_id, r.rank, r.job_id from open_jobs o
+      join ready r on r.site_id = o.site_id and r.job_id = o.job_id
+      where o.policy_id = ${policyId} limit ${BATCH}
+    ), taken as (
+      delete from ready r using doomed d
+      where r.site_id = d.site_id and r.rank = d.rank and r.job_id = d.job_id returning r.*
     ), closed as (
       delete from open_jobs o using taken t where o.site_id = t.site_id and o.job_id = t.job_id
     ), ended as (

@@ -64,8 +64,9 @@ export async function shareAmongSites(
 ): Promise<void> {
   const { numAffectedRows } = await sql`
     insert into occurrence_sites (site_id, occurrence_id, policy_id)
-    select distinct d.site_id, ${occurrenceId}::uuid, ${policyId}::uuid
-    from devices d where ${isSelected(reach)}`.execute(tx);
+    select s.id, ${occurrenceId}::uuid, ${policyId}::uuid from sites s
+    where exists (select 1 from devices d where d.site_id = s.id and ${isSelected(reach)})`
+    .execute(tx);
   if (numAffectedRows) return;
   const reason: SkipReason = "no_device";
   await tx.updateTable("occurrences").set({ decision: "skipped", reason })

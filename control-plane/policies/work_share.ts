@@ -13,7 +13,7 @@ import { readPolicy, type StoredPolicy } from "./store.ts";
 import type { ShareKey } from "./work_shares.ts";
 
 /** Devices of one step: the site's queue stands still meanwhile. */
-const STEP = 1_000;
+export const STEP = 500;
 
 type Occurrence = Selectable<OccurrencesTable>;
 type Share = Selectable<OccurrenceSitesTable>;
@@ -34,7 +34,8 @@ export async function workShare(tx: Transaction<Database>, key: ShareKey): Promi
   if (isStopped) return await endShare(tx, key, { reason: "disabled" });
   await lockQueue(tx, key.siteId);
   const policy = readPolicy(stored);
-  const devices = await selectStep(tx, { policy, share });
+  const step = await selectStep(tx, { policy, share });
+  const devices = step.filter(({ selected }) => selected);
   const able = devices.filter(isAble(policy));
   const jobs = await enqueue(tx, {
     policy,
@@ -51,7 +52,7 @@ export async function workShare(tx: Transaction<Database>, key: ShareKey): Promi
     },
     ...(able.length < devices.length ? { reason: "unsupported" } : {}),
     // More may come: the step was full.
-    ...(devices.length === STEP ? { lastId: devices.at(-1)?.id } : {}),
+    ...(step.length === STEP ? { lastId: step.at(-1)?.id } : {}),
   });
 }
 
@@ -64,24 +65,32 @@ async function lockShare(tx: Transaction<Database>, key: ShareKey): Promise<Shar
 interface StepDevice {
   readonly id: DeviceId;
   readonly platform: string;
+  readonly selected: boolean;
 }
 
+/** The next devices of the site, selected or not: a step is as short where few of them are. */
 async function selectStep(
   tx: Transaction<Database>,
   { policy, share }: { readonly policy: StoredPolicy; readonly share: Share },
 ): Promise<StepDevice[]> {
   const { siteId, afterDeviceId, deviceIds } = share;
+  const named = [deviceIds, policy.selection.deviceIds].flatMap((ids) => ids ? [ids] : [])
+    .map((ids) => sql`and id = any(${[...ids]}::uuid[])`);
   const { rows } = await sql<StepDevice>`
-    select d.id, d.platform from devices d
-    where d.site_id = ${siteId} and ${isSelected(policy)}
-      ${afterDeviceId === null ? sql`` : sql`and d.id > ${afterDeviceId}`}
-      ${deviceIds === null ? sql`` : sql`and d.id = any(${deviceIds}::uuid[])`}
-    order by d.id limit ${STEP}`.execute(tx);
+    select d.id, d.platform, ${isSelected(policy)} as selected from (
+      select * from devices where site_id = ${siteId} and archived_at is null
+        ${afterDeviceId === null ? sql`` : sql`and id > ${afterDeviceId}`} ${
+    sql.join(named, sql` `)
+  }
+      order by id limit ${STEP}) d
+    order by d.id`.execute(tx);
   return rows;
 }
 
 /** Whether the driver of a device can do what the policy asks. */
-function isAble({ kind, payload }: StoredPolicy): (device: StepDevice) => boolean {
+function isAble(
+  { kind, payload }: StoredPolicy,
+): (device: Pick<StepDevice, "platform">) => boolean {
   const ask = JOB_KINDS[kind].read(payload);
   const known = new Map<string, boolean>();
   return ({ platform }) => {
