@@ -14,6 +14,8 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const HEARTBEAT_SECONDS = { min: 1, max: 300 };
 /** A control plane that is busy is left alone, but not for so long that the leases are lost over it. */
 const RETRY_AFTER_SECONDS = { min: 0, max: 8 };
+/** As many as a heartbeat may tell of; what is lost with a failed one is told anew with the next step. */
+const MOST_PROGRESS = 256;
 /** How often the fence is looked at while heartbeats fail. */
 const FENCE_CHECK_MS = 250;
 
@@ -49,10 +51,12 @@ export class HeartbeatKick {
 export async function runHeartbeat(options: HeartbeatOptions, kick: HeartbeatKick): Promise<void> {
   const { clock, log, signal } = options;
   let failures = 0;
+  // An older control plane refuses what it does not know.
+  const taught = { takesProgress: false };
   while (!signal.aborted) {
     const kicked = kick.wait();
     try {
-      const nextMs = await beat(options);
+      const nextMs = await beat(options, taught);
       failures = 0;
       await pause(kicked, nextMs, options);
     } catch (error) {
@@ -81,12 +85,18 @@ async function waitForDecision(
 }
 
 /** Sends one heartbeat; returns after how many milliseconds the next is due. */
-async function beat(options: HeartbeatOptions): Promise<number> {
+async function beat(
+  options: HeartbeatOptions,
+  taught: { takesProgress: boolean },
+): Promise<number> {
   const { controlPlane, bootId, leases, fence, clock } = options;
   const leaseIds = leases.ids();
   const sentAt = clock.now();
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
-  const reply = await controlPlane.call(sendHeartbeat, { body: { bootId, leaseIds } }, { signal });
+  const progress = taught.takesProgress ? leases.takeProgress().slice(0, MOST_PROGRESS) : [];
+  const body = { bootId, leaseIds, ...(progress.length > 0 ? { progress } : {}) };
+  const reply = await controlPlane.call(sendHeartbeat, { body }, { signal });
+  taught.takesProgress = reply.progressSeconds !== undefined;
   fence.renew(sentAt, reply.ttlSeconds);
   for (const id of reply.cancel) leases.abort(id, "cancelled");
   for (const id of reply.unknown) leases.abort(id, "lease_lost");

@@ -126,7 +126,11 @@ async function attempt(
     const { sessions } = work;
     logStart(claims, work.log);
     const runnable = { ...verified, credential: await work.loginFor(verified.credential) };
-    const { outcome, uploads } = await RUNNERS[claims.kind](runnable, { sessions, signal });
+    const { outcome, uploads } = await RUNNERS[claims.kind](runnable, {
+      sessions,
+      signal,
+      onStep: (step, percent) => lease.progress(step, percent),
+    });
     return { report: { status: "completed", outcome: outcome as never }, uploads };
   } catch (error) {
     const failed = error instanceof DeviceError ? error : undefined;

@@ -1,3 +1,4 @@
+import type { LeaseProgress } from "@rookery/shared/api/agent_protocol.ts";
 import type { LeaseId } from "@rookery/shared/ids.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { DeviceError } from "./ssh/ssh_failure.ts";
@@ -16,6 +17,8 @@ interface RunningLease {
   readonly confirmation: PromiseWithResolvers<void>;
   readonly finished: Promise<void>;
   phase: Phase;
+  /** What was not told yet of how far it is. */
+  progress?: Omit<LeaseProgress, "leaseId"> | undefined;
 }
 
 /** A lease as its work sees it. */
@@ -24,6 +27,8 @@ export interface HeldLease {
   readonly signal: AbortSignal;
   /** Resolves when the control plane knows that the lease is worked on, and will give it to nobody else. */
   readonly confirmed: Promise<void>;
+  /** Says how far the session is; the next heartbeat tells it. */
+  progress(step: string, percent: number): void;
   /** To be called when the device is done with and only the result is on its way. */
   reporting(): void;
 }
@@ -62,6 +67,7 @@ export class RunningLeases {
     const held: HeldLease = {
       signal: controller.signal,
       confirmed: confirmation.promise,
+      progress: (step, percent) => this.#setProgress(id, { step, percent }),
       reporting: () => this.#setReporting(id),
     };
     const finished = this.#run(id, held, work);
@@ -82,6 +88,20 @@ export class RunningLeases {
       this.#running.delete(id);
       this.#wake();
     }
+  }
+
+  #setProgress(id: LeaseId, progress: Omit<LeaseProgress, "leaseId">): void {
+    const lease = this.#running.get(id);
+    if (lease) lease.progress = progress;
+  }
+
+  /** How far the sessions are, as far as it was not taken before. */
+  takeProgress(): LeaseProgress[] {
+    return [...this.#running].flatMap(([leaseId, lease]) => {
+      const { progress } = lease;
+      lease.progress = undefined;
+      return progress ? [{ leaseId, ...progress }] : [];
+    });
   }
 
   #setReporting(id: LeaseId): void {

@@ -11,7 +11,7 @@ export async function backUpConfig(lease: RunnableLease, options: JobOptions): P
     kind: "backup_config",
     captures: BackupConfigPayload.parse(payload).captures,
     baselines,
-  }, { signal: options.signal });
+  }, options);
   return {
     outcome: BackupConfigOutcome.parse({
       captures: report.captures.map((capture) => capture.outcome),

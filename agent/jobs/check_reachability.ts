@@ -15,7 +15,7 @@ export async function checkReachability(
   const { login } = CheckReachabilityPayload.parse(lease.claims.payload);
   const order = { ...orderOf(lease), kind: "check_reachability", login } as const;
   try {
-    const { kind: _, ...outcome } = await options.sessions.run(order, { signal: options.signal });
+    const { kind: _, ...outcome } = await options.sessions.run(order, options);
     return { outcome: CheckReachabilityOutcome.parse(outcome), uploads: [] };
   } catch (error) {
     return { outcome: { reachable: false, stages: [], ...unreachable(error) }, uploads: [] };

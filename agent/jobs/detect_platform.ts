@@ -13,6 +13,6 @@ export async function detectPlatform(
 ): Promise<JobResult> {
   const { probes } = DetectPlatformPayload.parse(lease.claims.payload);
   const order = { ...orderOf(lease), kind: "detect_platform", probes } as const;
-  const { kind: _, ...outcome } = await options.sessions.run(order, { signal: options.signal });
+  const { kind: _, ...outcome } = await options.sessions.run(order, options);
   return { outcome: DetectPlatformOutcome.parse(outcome), uploads: [] };
 }

@@ -1,5 +1,6 @@
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import type { RunnableLease } from "../verify_lease.ts";
+import type { OnStep } from "../session/order.ts";
 import type { SessionRunner } from "../workers/session_threads.ts";
 import { backUpConfig } from "./backup_config.ts";
 import { checkReachability } from "./check_reachability.ts";
@@ -22,6 +23,7 @@ export interface JobOptions {
   /** Where device sessions run; they keep to the local policy. */
   readonly sessions: SessionRunner;
   readonly signal: AbortSignal;
+  readonly onStep: OnStep;
 }
 
 export type JobRunner = (lease: RunnableLease, options: JobOptions) => Promise<JobResult>;

@@ -7,6 +7,6 @@ import { orderOf } from "./order.ts";
 export async function runCommands(lease: RunnableLease, options: JobOptions): Promise<JobResult> {
   const { commands } = RunCommandsPayload.parse(lease.claims.payload);
   const order = { ...orderOf(lease), kind: "run_commands", commands } as const;
-  const { kind: _, ...outcome } = await options.sessions.run(order, { signal: options.signal });
+  const { kind: _, ...outcome } = await options.sessions.run(order, options);
   return { outcome: RunCommandsOutcome.parse(outcome), uploads: [] };
 }

@@ -12,7 +12,13 @@ import { type CaptureReading, readCapture } from "./capture.ts";
 import type { RunCommand } from "./command.ts";
 import { openCommandLine } from "./command_line.ts";
 import { readFacts } from "./facts.ts";
-import { connectTo, type DeviceOrder, withinLimits } from "./order.ts";
+import {
+  connectTo,
+  type DeviceOrder,
+  type OnStep,
+  type SessionOptions,
+  withinLimits,
+} from "./order.ts";
 
 /** What to back up of a device. */
 export interface BackupOrder extends DeviceOrder {
@@ -37,14 +43,17 @@ export interface BackupReport {
  */
 export function backUpDevice(
   order: BackupOrder,
-  options: { readonly signal: AbortSignal },
+  options: SessionOptions,
 ): Promise<BackupReport> {
-  return withinLimits(order, options, (signal) => backUp(order, signal));
+  return withinLimits(order, options, (signal) => backUp(order, { ...options, signal }));
 }
 
-async function backUp(order: BackupOrder, signal: AbortSignal): Promise<BackupReport> {
+async function backUp(
+  order: BackupOrder,
+  { signal, onStep }: SessionOptions,
+): Promise<BackupReport> {
   const captures = namedCaptures(order);
-  const connection = await connectTo(order, { signal });
+  const connection = await connectTo(order, { signal, onStep });
   try {
     const line = await openCommandLine(connection, {
       driver: order.driver,
@@ -52,9 +61,11 @@ async function backUp(order: BackupOrder, signal: AbortSignal): Promise<BackupRe
       idleSeconds: order.limits.idleSeconds,
       signal,
     });
-    const readings = await readCaptures(line.run, { order, captures });
+    const readings = await readCaptures(line.run, { order, captures, onStep });
+    onStep?.("reading facts", 90);
     const known = new Map(readings.map(({ command, raw }) => [command, raw]));
     const facts = await readFacts(line.run, { driver: order.driver, known });
+    onStep?.("logging out", 95);
     await line.logOut();
     return {
       kind: "backup_config",
@@ -81,11 +92,16 @@ function namedCaptures({ driver, captures }: BackupOrder): readonly Capture[] {
 /** The limit on bytes is one for all captures of the session, so that no more than it is ever kept. */
 async function readCaptures(
   run: RunCommand,
-  { order, captures }: { order: BackupOrder; captures: readonly Capture[] },
+  { order, captures, onStep }: {
+    order: BackupOrder;
+    captures: readonly Capture[];
+    onStep: OnStep | undefined;
+  },
 ): Promise<readonly CaptureReading[]> {
   const readings: CaptureReading[] = [];
   let maxBytes = order.limits.maxBytes;
-  for (const capture of captures) {
+  for (const [index, capture] of captures.entries()) {
+    onStep?.(`reading ${capture.name}`, Math.floor(30 + 60 * index / captures.length));
     const reading = await readCapture(run, {
       driver: order.driver,
       capture,

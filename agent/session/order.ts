@@ -26,6 +26,21 @@ export interface DeviceOrder {
   readonly allowAddress?: (address: string) => boolean;
 }
 
+/** Told what the session does from now on, in a few words, and how much of it is behind it, in percent. */
+export type OnStep = (step: string, percent: number) => void;
+
+export interface SessionOptions {
+  readonly signal: AbortSignal;
+  readonly onStep?: OnStep | undefined;
+}
+
+/** What is done after each stage on the way to a device. */
+const NEXT_STEPS = {
+  tcp: ["waiting for the identification of the device", 10],
+  banner: ["logging in", 15],
+  login: ["opening the command line", 25],
+} as const satisfies Record<PassedStage["stage"], readonly [step: string, percent: number]>;
+
 /**
  * Runs a session within the time that it has in all. Throws a `DeviceError`; an aborted signal ends it within two seconds
  * with the signal's reason when that is a `DeviceError`, else with `cancelled`.
@@ -57,11 +72,11 @@ export async function withinLimits<Report>(
 /** Connects and logs in as the order says. */
 export function connectTo(
   order: DeviceOrder,
-  { signal, onStage }: {
-    readonly signal: AbortSignal;
+  { signal, onStage, onStep }: SessionOptions & {
     readonly onStage?: (passed: PassedStage) => void;
   },
 ): Promise<DeviceConnection> {
+  onStep?.("connecting", 5);
   const { username, password, privateKey, passphrase } = order.credential;
   return connect({
     ...order.target,
@@ -75,7 +90,11 @@ export function connectTo(
     legacyAlgorithms: order.legacyAlgorithms,
     connectSeconds: order.limits.connectSeconds,
     ...order.allowAddress && { allowAddress: order.allowAddress },
-    onStage,
+    onStage: (passed) => {
+      onStage?.(passed);
+      const [step, percent] = NEXT_STEPS[passed.stage];
+      onStep?.(step, percent);
+    },
     signal,
   });
 }

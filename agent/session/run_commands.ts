@@ -5,7 +5,7 @@ import { DeviceError } from "../ssh/ssh_failure.ts";
 import type { NegotiatedAlgorithms } from "../ssh/transport.ts";
 import type { CommandOutput as CommandReading, RunCommand } from "./command.ts";
 import { openCommandLine } from "./command_line.ts";
-import { connectTo, type DeviceOrder, withinLimits } from "./order.ts";
+import { connectTo, type DeviceOrder, type SessionOptions, withinLimits } from "./order.ts";
 
 /** Commands to run on a device; that each of them only reads was checked before. */
 export interface CommandsOrder extends DeviceOrder {
@@ -23,10 +23,10 @@ export interface CommandsReport {
 /** Runs commands one after the other in one session. One that the device refuses is an answer; a lost session is a failure. */
 export function runCommandsOn(
   order: CommandsOrder,
-  options: { readonly signal: AbortSignal },
+  options: SessionOptions,
 ): Promise<CommandsReport> {
   return withinLimits(order, options, async (signal) => {
-    const connection = await connectTo(order, { signal });
+    const connection = await connectTo(order, { ...options, signal });
     try {
       const line = await openCommandLine(connection, {
         driver: order.driver,
@@ -34,7 +34,7 @@ export function runCommandsOn(
         idleSeconds: order.limits.idleSeconds,
         signal,
       });
-      const outputs = await runEach(line.run, order);
+      const outputs = await runEach(line.run, order, options);
       await line.logOut();
       const { hostKey, algorithms } = connection;
       return { kind: "run_commands", outputs, hostKey, algorithms };
@@ -44,10 +44,16 @@ export function runCommandsOn(
   });
 }
 
-async function runEach(run: RunCommand, order: CommandsOrder): Promise<readonly CommandOutput[]> {
+async function runEach(
+  run: RunCommand,
+  order: CommandsOrder,
+  { onStep }: SessionOptions,
+): Promise<readonly CommandOutput[]> {
   const outputs: CommandOutput[] = [];
   let left = Math.min(MOST_OUTPUT_BYTES, order.limits.maxBytes);
-  for (const command of order.commands) {
+  for (const [index, command] of order.commands.entries()) {
+    const number = `${index + 1} of ${order.commands.length}`;
+    onStep?.(`running command ${number}`, Math.floor(30 + 65 * index / order.commands.length));
     const { bytes, failure } = await runUndisturbed(run, { command, maxBytes: left });
     left -= bytes.length;
     if (left <= 0) throw new DeviceError("output_too_large");

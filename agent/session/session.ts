@@ -1,6 +1,7 @@
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
 import { backUpDevice, type BackupOrder, type BackupReport } from "./back_up.ts";
 import { type DetectOrder, detectPlatform, type DetectReport } from "./detect.ts";
+import type { SessionOptions } from "./order.ts";
 import { reachDevice, type ReachOrder, type ReachReport } from "./reach.ts";
 import { type CommandsOrder, type CommandsReport, runCommandsOn } from "./run_commands.ts";
 
@@ -16,7 +17,7 @@ export type ReportOf<Order extends SessionOrder> = Extract<
 
 type Session<Order extends SessionOrder> = (
   order: Order,
-  options: { readonly signal: AbortSignal },
+  options: SessionOptions,
 ) => Promise<ReportOf<Order>>;
 
 const SESSIONS: { readonly [Kind in JobKind]: Session<Extract<SessionOrder, { kind: Kind }>> } = {
@@ -29,7 +30,7 @@ const SESSIONS: { readonly [Kind in JobKind]: Session<Extract<SessionOrder, { ki
 /** Runs a session of any kind; throws a `DeviceError`, see `withinLimits`. */
 export function runSession(
   order: SessionOrder,
-  options: { readonly signal: AbortSignal },
+  options: SessionOptions,
 ): Promise<SessionReport> {
   const run = SESSIONS[order.kind] as Session<SessionOrder>;
   return run(order, options);

@@ -58,6 +58,12 @@ export type SentReport = z.infer<typeof SentReport>;
 
 /** Session thread to main thread. */
 export const FromThread = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("progress"),
+    id: SessionId,
+    step: toldText(80),
+    percent: z.int().min(0).max(100),
+  }),
   z.strictObject({ type: z.literal("completed"), id: SessionId, report: SentReport }),
   z.strictObject({
     type: z.literal("failed"),

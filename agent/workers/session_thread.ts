@@ -1,5 +1,6 @@
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { LocalPolicy } from "../local_policy.ts";
+import type { OnStep, SessionOptions } from "../session/order.ts";
 import type { SessionOrder, SessionReport } from "../session/session.ts";
 import { abortError, DeviceError } from "../ssh/ssh_failure.ts";
 import { whatIsWrong } from "./check_report.ts";
@@ -49,6 +50,7 @@ interface Running {
   readonly dueAtMs: number;
   readonly result: PromiseWithResolvers<SessionReport>;
   readonly signal: AbortSignal;
+  readonly onStep: OnStep | undefined;
   abortedAtMs: number | undefined;
 }
 
@@ -110,7 +112,7 @@ export class SessionThread {
   /** Runs a session in the thread; an aborted signal ends it as it ends `runSession`. */
   async run(
     { credential, allowAddress: _, ...sent }: SessionOrder,
-    { signal }: { readonly signal: AbortSignal },
+    { signal, onStep }: SessionOptions,
   ): Promise<SessionReport> {
     if (signal.aborted) throw abortError(signal);
     const id = ++this.#lastId;
@@ -122,6 +124,7 @@ export class SessionThread {
       dueAtMs: performance.now() + order.limits.totalSeconds * 1_000 + OVERTIME_MS,
       result: Promise.withResolvers<SessionReport>(),
       signal,
+      onStep,
       abortedAtMs: undefined,
     };
     const abort = () => this.#abort(id, running);
@@ -192,6 +195,7 @@ export class SessionThread {
 
   async #settle(message: FromThread, running: Running): Promise<void> {
     const { id } = message;
+    if (message.type === "progress") return running.onStep?.(message.step, message.percent);
     if (message.type === "completed") {
       const wrong = await whatIsWrong(message.report, running.order);
       if (wrong !== undefined) return this.end("untrustworthy", `of ${running.where}: ${wrong}`);

@@ -1,6 +1,7 @@
 import { systemClock } from "../clock.ts";
 import { compilePolicy, type LocalPolicy } from "../local_policy.ts";
 import type { Log } from "../log.ts";
+import type { SessionOptions } from "../session/order.ts";
 import type { ReportOf, SessionOrder } from "../session/session.ts";
 import { resolveAddresses } from "../ssh/address.ts";
 import { abortError, DeviceError } from "../ssh/ssh_failure.ts";
@@ -36,7 +37,7 @@ export interface ThreadOptions {
 export interface SessionRunner {
   run<Order extends SessionOrder>(
     order: Order,
-    options: { readonly signal: AbortSignal },
+    options: SessionOptions,
   ): Promise<ReportOf<Order>>;
 }
 
@@ -82,7 +83,7 @@ export class SessionThreads implements SessionRunner {
    */
   async run<Order extends SessionOrder>(
     order: Order,
-    options: { signal: AbortSignal },
+    options: SessionOptions,
   ): Promise<ReportOf<Order>> {
     const { signal } = options;
     const { host, port } = order.target;

@@ -44,7 +44,12 @@ async function run(message: RunMessage): Promise<void> {
     const order = openOrder(message);
     const report = await withTurns(
       () => takeTurn(id),
-      () => runSession(order, { signal: controller.signal }),
+      () =>
+        runSession(order, {
+          signal: controller.signal,
+          onStep: (step, percent) =>
+            send({ type: "progress", id, step: step.slice(0, 80), percent }),
+        }),
     );
     send({ type: "completed", id, report: sentReport(report) });
   } catch (error) {

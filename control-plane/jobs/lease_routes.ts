@@ -28,6 +28,7 @@ import { buildGrants, type Grant } from "./build_grants.ts";
 import { SessionLostError } from "./claim.ts";
 import { recordHeartbeat } from "./heartbeat.ts";
 import { findGrant } from "./lease_details.ts";
+import { noteProgress, PROGRESS_SECONDS } from "./note_progress.ts";
 import { readResult } from "./read_result.ts";
 import { releaseLease } from "./reap.ts";
 import { openSealedResult } from "./sealed_report.ts";
@@ -59,11 +60,13 @@ export function mountLeases(app: App, services: AgentServices): void {
     const fleet = { minTtlSeconds: minTtlSeconds(agents) };
     const beat = { ...body, ...fleet, agentId: caller.agentId };
     const reply = await overSession(() => recordHeartbeat(db, beat));
+    await noteProgress(db, beat);
     return {
       ...reply,
       cancel: [...reply.cancel],
       unknown: [...reply.unknown],
       heartbeatSeconds: heartbeatSeconds(reply.ttlSeconds, agents),
+      progressSeconds: PROGRESS_SECONDS,
     };
   });
 

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { MAX_DRIVER_TOKEN, Platform, WantedDriver } from "../drivers/signed_driver.ts";
+import { toldText } from "../jobs/failure.ts";
 import { endpoint } from "../endpoint.ts";
 import { AgentId, BootId, ClaimId, LeaseId, MAX_INTEGER, Sha256, SiteId } from "../ids.ts";
 import { BLOB_TYPES } from "./blob_upload.ts";
@@ -160,6 +161,16 @@ export const claimLeases = endpoint({
   }),
 });
 
+/** How far the session of a lease is, in the agent's own words: shown as it is, and never interpreted. */
+export const LeaseProgress = z.strictObject({
+  leaseId: LeaseId,
+  step: toldText(80),
+  percent: z.int().min(0).max(100).optional(),
+  /** Read from the device so far. */
+  bytes: z.int().min(0).max(1_000_000_000_000).optional(),
+});
+export type LeaseProgress = z.infer<typeof LeaseProgress>;
+
 export const sendHeartbeat = endpoint({
   method: "POST",
   path: "/agent/v1/heartbeat",
@@ -168,12 +179,16 @@ export const sendHeartbeat = endpoint({
   body: z.strictObject({
     bootId: BootId,
     leaseIds: z.array(LeaseId).max(256),
+    /** Only to a control plane that named `progressSeconds`, and only what changed. */
+    progress: z.array(LeaseProgress).max(256).default([]),
   }),
   reply: z.object({
     ttlSeconds: z.int(),
     heartbeatSeconds: z.number(),
     cancel: z.array(LeaseId),
     unknown: z.array(LeaseId),
+    /** It takes `progress`; of one lease no more often than this. */
+    progressSeconds: z.int().optional(),
   }),
 });
 

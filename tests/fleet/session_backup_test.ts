@@ -78,6 +78,26 @@ for (const platform of FARM_PLATFORMS) {
   });
 }
 
+Deno.test("backUpDevice() says what it does, step by step, and how much is behind it", async () => {
+  await using device = await startDevice(makeRecording("frr", 3));
+  const steps: (readonly [step: string, percent: number])[] = [];
+  await backUpDevice(orderFor(device), {
+    signal,
+    onStep: (step, percent) => steps.push([step, percent]),
+  });
+  assert.deepEqual(steps.map(([step]) => step), [
+    "connecting",
+    "waiting for the identification of the device",
+    "logging in",
+    "opening the command line",
+    "reading running",
+    "reading facts",
+    "logging out",
+  ]);
+  const percents = steps.map(([, percent]) => percent);
+  assert.deepEqual(percents, percents.toSorted((left, right) => left - right));
+});
+
 Deno.test("backUpDevice() calls linux unchanged when only the greeting of its shell differs", async () => {
   await using device = await startDevice(makeRecording("linux", 3));
   const files = device.text;

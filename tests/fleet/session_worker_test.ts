@@ -145,7 +145,7 @@ Deno.test("the thread itself asks the policy about the address, whatever the mai
   const worker = startWorker({});
   try {
     const answer = Promise.withResolvers<{ code?: string }>();
-    worker.onmessage = ({ data }) => answer.resolve(data);
+    worker.onmessage = ({ data }) => data.type === "progress" || answer.resolve(data);
     const pulse = new Pulse().memory;
     worker.postMessage({ type: "open", pulse, policy: { networks: ["192.0.2.0/24"] } });
     const { credential, ...order } = orderFor(device);
