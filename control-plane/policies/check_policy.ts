@@ -1,5 +1,6 @@
 import { PREVIEWED_RUNS } from "@rookery/shared/api/policies.ts";
 import type { Preview } from "@rookery/shared/api/policies.ts";
+import { DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import { fieldErrors } from "@rookery/shared/field_errors.ts";
 import { JOB_KINDS, type JobKind } from "@rookery/shared/jobs/mod.ts";
 import { type FieldError, ProblemError } from "@rookery/shared/problem.ts";
@@ -55,15 +56,31 @@ function shortestGap(instants: readonly Temporal.Instant[]): number {
   return Math.min(...gaps.map((gap) => gap ?? Infinity));
 }
 
-/** The payload as its kind keeps it. */
+/** The payload as its kind keeps it. Refuses what has another form, and what no driver at all could do. */
 export function checkPayload(kind: JobKind, payload: unknown): unknown {
   const parsed = JOB_KINDS[kind].payload.safeParse(payload);
-  if (parsed.success) return parsed.data;
-  const errors = fieldErrors(parsed.error, "body").map(({ detail, pointer }) => ({
-    detail,
-    pointer: pointer.replace("#", "#/payload").replace(/\/$/, ""),
-  }));
-  throw refused(errors);
+  if (!parsed.success) {
+    throw refused(
+      below(
+        "#/payload",
+        fieldErrors(parsed.error, "body").map(({ detail, pointer }) => ({
+          detail,
+          pointer: pointer.replace(/^#|\/$/g, ""),
+        })),
+      ),
+    );
+  }
+  const { refuse } = JOB_KINDS[kind].read(parsed.data);
+  const refusals = DRIVERS.values().map(refuse).toArray();
+  const [first] = refusals;
+  if (first && refusals.every((errors) => errors.length > 0)) {
+    throw refused(below("#/payload", first));
+  }
+  return parsed.data;
+}
+
+function below(place: string, errors: readonly FieldError[]): FieldError[] {
+  return errors.map(({ detail, pointer }) => ({ detail, pointer: place + pointer }));
 }
 
 function refused(errors: readonly FieldError[]): ProblemError {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
 import { listAuditRows } from "@rookery/shared/api/audit.ts";
 import { updateDevice } from "@rookery/shared/api/devices.ts";
-import { createJobs, getJob } from "@rookery/shared/api/jobs.ts";
+import { createJobs, getJob, listJobs } from "@rookery/shared/api/jobs.ts";
 import { createPolicy } from "@rookery/shared/api/policies.ts";
 import {
   deletePolicy,
@@ -368,6 +368,35 @@ Deno.test("listPolicies() filters by device, site, kind and enabled, and pages",
   assert.deepEqual(await ids(query), [byDevice]);
   const named = await policyOf(admin, byDevice);
   assert.deepEqual(named.devices.map(({ id, platform }) => [id, platform]), [[plain, "frr"]]);
+});
+
+Deno.test("a policy is of any kind of job, and its payload is read by its kind", async () => {
+  await using scene = await setScene(plane);
+  const { admin, siteId } = scene;
+  const policyId = await scene.add({
+    kind: "check_reachability",
+    schedule: { kind: "interval", everyMinutes: 15 },
+  });
+  const commands = { kind: "run_commands", payload: { commands: "reload" } } as const;
+  await assert.rejects(scene.add(commands), problem("validation", "#/payload/commands"));
+  await assert.rejects(
+    scene.add({ kind: "run_commands", payload: { commands: ["reload"] } }),
+    problem("validation", "#/payload/commands/0"),
+  );
+  await assert.rejects(
+    admin.call(updatePolicy, { params: { policyId }, body: { kind: "run_commands" } }),
+    problem("validation", "#/payload/commands"),
+  );
+  await tickAt(database.db, (await policyOf(admin, policyId)).nextAt ?? "");
+  const { items } = await admin.call(listJobs, { query: { policyId } });
+  assert.deepEqual(items.map(({ kind, policyId }) => [kind, policyId]), [[
+    "check_reachability",
+    policyId,
+  ]]);
+  const { items: found } = await admin.call(listPolicies, {
+    query: { siteId, kind: "check_reachability" },
+  });
+  assert.deepEqual(found.map(({ id }) => id), [policyId]);
 });
 
 Deno.test("listOccurrences() pages through the ledger from the newest decision on, and filters it", async () => {

@@ -14,7 +14,8 @@ import { nextRuns } from "@rookery/shared/schedules/next_runs.ts";
 import { Schedule } from "@rookery/shared/schedules/schedule.ts";
 import { readClock } from "../../control-plane/policies/clock.ts";
 import { setNextAt } from "../../control-plane/policies/store.ts";
-import { refreshPlans } from "../../control-plane/policies/tick.ts";
+import { forgetOldRuns, refreshPlans } from "../../control-plane/policies/tick.ts";
+import { STEP } from "../../control-plane/policies/work_share.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 import { databaseNow, jobsOf, type Scene, setScene, tickAt } from "../support/policies.ts";
@@ -228,6 +229,40 @@ Deno.test("tickPolicies() says queue full of a site that has no room, and serves
   await tickAt(database.db, noon.add({ hours: 24 }));
   const next = (await ledgerOf(full, alone))[1];
   assert.equal((next?.jobs ?? 0) + (next?.coalesced ?? 0), 3);
+});
+
+Deno.test("workShares() takes a large site in steps, and every device of it once", async () => {
+  await using scene = await setScene(plane);
+  await database.sql`
+    insert into devices (id, site_id, name, host, platform)
+    select gen_random_uuid(), ${scene.siteId}, 'large ' || n, '192.0.2.' || n, 'frr'
+    from generate_series(1, ${2 * STEP}) n`;
+  const id = await scene.add();
+  const ticked = await tickAt(database.db, await nextOf(scene, id));
+  assert.equal(ticked.steps, 3);
+  const [row] = await ledgerOf(scene, id);
+  assert.deepEqual([row?.decision, row?.jobs], ["ran", 2 * STEP + 1]);
+  const jobs = await jobsOf(database.db, id);
+  assert.equal(new Set(jobs.map(({ deviceId }) => deviceId)).size, 2 * STEP + 1);
+});
+
+Deno.test("forgetOldRuns() drops lines of the ledger after 90 days, and policies that are long deleted", async () => {
+  await using scene = await setScene(plane);
+  const [kept, gone] = [await scene.add({ misfire: "skip" }), await scene.add()];
+  const noon = await nextOf(scene, kept);
+  await tickAt(database.db, noon);
+  await tickAt(database.db, noon.add({ hours: 24 }));
+  const old = "now() - interval '91 days'";
+  await database.sql.unsafe(`
+    update occurrences set decided_at = ${old} where policy_id in ('${kept}', '${gone}')
+      and at = '${noon}';
+    update policies set deleted_at = ${old} where id = '${gone}';
+    delete from open_jobs where policy_id = '${gone}'`);
+  await forgetOldRuns(database.db);
+  assert.equal((await ledgerOf(scene, kept)).length, 1);
+  const rows = await database.sql`
+    select id from policies where id in ${database.sql([kept, gone])}`;
+  assert.deepEqual(rows.map(({ id }) => id), [kept]);
 });
 
 Deno.test("a database error while working loses nothing: the rest is made with the next tick, once", async () => {
