@@ -118,7 +118,7 @@ async function takeLate(tx: Transaction<Database>, attempt: Attempt): Promise<Ta
 }
 
 /**
- * A statement of its own, so that it sees what was committed while the ones above waited for a lock. An
+ * Statements of their own, so that they see what was committed while the ones above waited for a lock. An
  * envelope that was answered gets that answer for ever; another one is superseded, which changes no job.
  */
 export async function answerAgain(
@@ -126,6 +126,9 @@ export async function answerAgain(
   attempt: Attempt,
   result: { verdict: Verdict; envelope: Envelope },
 ): Promise<Acceptance> {
+  // One envelope that comes twice at once is recorded once: the second one waits here, and sees the answer of the first.
+  await sql`
+    select 1 from grants where lease_id = ${attempt.leaseId} for no key update`.execute(tx);
   const { rows } = await sql<{ answer: Answer }>`
     select answer from attempts
     where site_id = ${attempt.siteId} and job_id = ${attempt.jobId} and epoch = ${attempt.epoch}

@@ -212,7 +212,10 @@ const nowGranted = sql`
     jsonb_build_object('state', 'leased', 'agentId', agent_id, 'epoch', epoch) as detail
   from granted`;
 
-/** Moves chosen jobs from ready to leases; one that was cancelled meanwhile stays where it is. */
+/**
+ * Moves chosen jobs from ready to leases; one that was cancelled meanwhile stays where it is, and so does one whose late
+ * result came meanwhile and that waits for its next attempt.
+ */
 async function grant(
   tx: Transaction<Database>,
   order: ClaimOrder,
@@ -227,7 +230,7 @@ async function grant(
         as c(job_id uuid, used_credential uuid, used_version integer)
     ), taken as (
       delete from ready r using chosen c
-      where r.site_id = ${site.siteId} and r.job_id = c.job_id
+      where r.site_id = ${site.siteId} and r.job_id = c.job_id and r.due_at <= now()
       returning r.*, c.used_credential, c.used_version
     ), granted as (
       insert into leases (site_id, device_id, job_id, id, kind, epoch, agent_id, boot_id, claim_id,
