@@ -155,10 +155,12 @@ const SESSION_LOST = "session-lost";
 function claim(state: State, operation: Of<"claim">): unknown {
   if (!isLive(state, operation)) return SESSION_LOST;
   const { agent, boot } = operation;
-  const earlier = jobsAt(state, "leases").filter(({ place }) =>
-    place.agent === agent && place.claim === operation.claim
-  );
-  if (earlier.length > 0) return namesOf(earlier);
+  const claimed = (view: State) =>
+    jobsAt(view, "leases").filter(({ place }) =>
+      place.agent === agent && place.claim === operation.claim
+    );
+  // A repeated claim is told what is left of it, and granted nothing more.
+  if (claimed(operation.chosenIn ?? state).length > 0) return namesOf(claimed(state));
   const granted = choose(operation.chosenIn ?? state, operation)
     .flatMap((id) => queueOf(state).filter((job) => job.id === id));
   for (const job of granted) {

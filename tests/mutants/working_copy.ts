@@ -1,0 +1,92 @@
+/** Temporary copies of the tree, in which guards are taken away and tests are run. */
+import { join } from "node:path";
+import { withoutGuard } from "./apply_edits.ts";
+import type { Guard } from "./guards.ts";
+
+const NOT_COPIED = new Set([".git", "node_modules", "data", "dist", "coverage"]);
+/** Longer than any test takes on a busy machine: a guard that is missed by a test that never ends is missed, too. */
+const MOST_MS = 300_000;
+
+/** How the tests ended without the guard, or with it when there is none to take away. */
+export type Verdict =
+  | { readonly ended: "passed" }
+  | { readonly ended: "failed"; readonly test: string }
+  | { readonly ended: "never" }
+  | { readonly ended: "broken"; readonly output: string };
+
+export interface WorkingCopy extends AsyncDisposable {
+  /** Runs the guard's tests, after taking it away if that is asked for. */
+  run(guard: Guard, options: { readonly mutated: boolean }): Promise<Verdict>;
+}
+
+/** Makes a copy; `signal` ends what runs in it. */
+export async function makeCopy(
+  root: string,
+  { database, signal }: { readonly database: string; readonly signal: AbortSignal },
+): Promise<WorkingCopy> {
+  const path = await Deno.makeTempDir({ prefix: "rookery-mutant-" });
+  await copyFolder(root, path);
+  await Deno.symlink(join(root, "node_modules"), join(path, "node_modules"));
+  return {
+    async run(guard, { mutated }) {
+      const changed = mutated ? await withoutGuard(path, guard) : new Map<string, string>();
+      const sound = await readFiles(path, changed.keys());
+      await writeFiles(path, changed);
+      try {
+        return await runTests(path, guard, { database, signal });
+      } finally {
+        await writeFiles(path, sound);
+      }
+    },
+    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
+  };
+}
+
+async function readFiles(folder: string, names: Iterable<string>): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
+  for (const name of names) texts.set(name, await Deno.readTextFile(join(folder, name)));
+  return texts;
+}
+
+async function writeFiles(folder: string, texts: ReadonlyMap<string, string>): Promise<void> {
+  for (const [name, text] of texts) await Deno.writeTextFile(join(folder, name), text);
+}
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  for await (const { name, isDirectory, isFile } of Deno.readDir(from)) {
+    if (NOT_COPIED.has(name)) continue;
+    if (isFile) await Deno.copyFile(join(from, name), join(to, name));
+    if (!isDirectory) continue;
+    await Deno.mkdir(join(to, name));
+    await copyFolder(join(from, name), join(to, name));
+  }
+}
+
+async function runTests(
+  cwd: string,
+  { tests, filter, inSchema }: Guard,
+  { database, signal }: { readonly database: string; readonly signal: AbortSignal },
+): Promise<Verdict> {
+  const filtered = filter === undefined ? [] : ["--filter", filter];
+  const timeout = AbortSignal.timeout(MOST_MS);
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", "--no-check", "--cached-only", "--fail-fast", ...filtered, ...tests],
+    cwd,
+    env: {
+      NO_COLOR: "1",
+      // The same histories each time, and more of them than a run of the suite takes.
+      ...{ ROOKERY_MODEL_SEED: "1", ROOKERY_MODEL_RUNS: "100" },
+      // Without one, a file makes a server of its own, by the migrations of its tree.
+      ROOKERY_TEST_DATABASE: inSchema ? "" : database,
+    },
+    stdin: "null",
+    signal: AbortSignal.any([signal, timeout]),
+  }).output();
+  signal.throwIfAborted();
+  if (success) return { ended: "passed" };
+  if (timeout.aborted) return { ended: "never" };
+  const output = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  // The name may stand far from the word, when the test itself has written something.
+  const test = /\n(.+) => \.\/.+\n/.exec(output)?.[1];
+  return test === undefined ? { ended: "broken", output } : { ended: "failed", test };
+}
