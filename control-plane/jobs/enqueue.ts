@@ -10,6 +10,8 @@ import { announceJobs } from "../outbox/announce.ts";
 import { offsetSeconds } from "./rank.ts";
 
 const QUEUE_FULL_RETRY_SECONDS = 60;
+/** Devices in one statement. */
+const MOST_AT_ONCE = 500;
 /** How often an order is tried against jobs that end meanwhile. */
 const MOST_LOOKS = 3;
 const NOBODY = "00000000-0000-0000-0000-000000000000";
@@ -67,9 +69,15 @@ export async function enqueueJobs(
   let missing = await withoutOccurrence(tx, order);
   // A job may end between the two statements: then it was in the way of a new one and cannot be raised either.
   for (let look = 0; look < MOST_LOOKS && missing.length > 0; look++) {
-    const opened = await insertJobs(tx, order, { ...place, deviceIds: missing });
+    const opened = await inParts(
+      missing,
+      (deviceIds) => insertJobs(tx, order, { ...place, deviceIds }),
+    );
     missing = without(missing, opened);
-    const raised = await raiseWaiting(tx, order, { ...place, deviceIds: missing });
+    const raised = await inParts(
+      missing,
+      (deviceIds) => raiseWaiting(tx, order, { ...place, deviceIds }),
+    );
     missing = without(missing, raised);
     jobs.push(...opened, ...raised);
   }
@@ -99,6 +107,18 @@ async function withoutOccurrence(
       and j.policy_id = ${occurrence.policyId} and j.occurrence_at = ${occurrence.at}::timestamptz)`
     .execute(tx);
   return rows.map(({ deviceId }) => deviceId);
+}
+
+/** The parts of a large statement are joined with each other, which costs the square of their size. */
+async function inParts(
+  deviceIds: readonly DeviceId[],
+  run: (deviceIds: readonly DeviceId[]) => Promise<EnqueuedJob[]>,
+): Promise<EnqueuedJob[]> {
+  const jobs: EnqueuedJob[] = [];
+  for (let from = 0; from < deviceIds.length; from += MOST_AT_ONCE) {
+    jobs.push(...await run(deviceIds.slice(from, from + MOST_AT_ONCE)));
+  }
+  return jobs;
 }
 
 function without(deviceIds: readonly DeviceId[], jobs: readonly EnqueuedJob[]): DeviceId[] {

@@ -56,8 +56,27 @@ export interface JobSelection extends JobFilter {
   readonly drivers?: DriverSet;
 }
 
-/** Jobs, newest first. A job's state is where it is: ready, leases or done. */
+/**
+ * Jobs, newest first. A job's state is where it is: ready, leases or done. What is asked for of several places is looked for
+ * in each of them, in the direction in which jobs move: one statement over all would read all of history for what is rare.
+ */
 export async function selectJobs(
+  db: Kysely<Database>,
+  selection: JobSelection,
+): Promise<JobRow[]> {
+  const { failureCode, state = failureCode ? JOB_STATES : [], limit } = selection;
+  const places = [...Map.groupBy(state, (name) => PLACES[name])];
+  if (places.length < 2) return await selectAtPlace(db, selection);
+  const found = new Map<JobId, JobRow>();
+  for (const [, names] of places) {
+    for (const row of await selectAtPlace(db, { ...selection, state: names })) {
+      found.set(row.id, row);
+    }
+  }
+  return [...found.values()].sort((one, other) => one.id < other.id ? 1 : -1).slice(0, limit);
+}
+
+async function selectAtPlace(
   db: Kysely<Database>,
   selection: JobSelection,
 ): Promise<JobRow[]> {
@@ -91,32 +110,25 @@ export async function selectJobs(
   return rows;
 }
 
-/**
- * The places of jobs. Where all states that are asked for are of one place, the query starts there and never reads all of
- * history.
- */
+/** The places of jobs; where states are asked for, all of one place, the query starts there. */
 function placesOf(
   states: readonly JobState[] = [],
   failureCode: readonly FailureCode[] | undefined = undefined,
 ) {
-  const places = new Set(states.map((state) => PLACES[state]));
-  const [only] = places.size === 1 ? places : [];
-  const due = states.length > 1 || only !== "ready"
+  const [state] = states;
+  const only = state && PLACES[state];
+  const due = states.length > 1
     ? sql``
-    : sql`and r.due_at ${sql.raw(states[0] === "available" ? "<=" : ">")} now()`;
-  const outcomes = sql`and d.outcome = any(${[...states]}::text[])`;
-  const joined = sql`
+    : sql`and r.due_at ${sql.raw(state === "available" ? "<=" : ">")} now()`;
+  const outcomes = sql`and d.outcome = any(${[...states]}::text[])
+    ${isOneOf(sql`d.failure_code`, failureCode)}`;
+  return sql`
     ${only === "ready" ? sql`join` : sql`left join`} ready r
-      on r.site_id = j.site_id and r.job_id = j.id ${due}
+      on r.site_id = j.site_id and r.job_id = j.id ${only === "ready" ? due : sql``}
     ${only === "leases" ? sql`join` : sql`left join`} leases l
       on l.site_id = j.site_id and l.job_id = j.id
     ${only === "done" ? sql`join` : sql`left join`} done d
-      on d.site_id = j.site_id and d.job_id = j.id
-      ${only === "done" ? sql`${outcomes} ${isOneOf(sql`d.failure_code`, failureCode)}` : sql``}`;
-  return states.length === 0 || only ? joined : sql`${joined} join lateral (
-    select 1 where case when d.job_id is not null then d.outcome when l.job_id is not null
-      then 'leased' when r.due_at > now() then 'scheduled' else 'available' end
-      = any(${[...states]}::text[])) asked on true`;
+      on d.site_id = j.site_id and d.job_id = j.id ${only === "done" ? outcomes : sql``}`;
 }
 
 const PLACES = {
@@ -128,6 +140,8 @@ const PLACES = {
   cancelled: "done",
   dead: "done",
 } as const satisfies Record<JobState, string>;
+
+const JOB_STATES = Object.keys(PLACES) as JobState[];
 
 /** The newest thing that the agent of lease `l` said of its attempt. */
 const progress = sql`(select jsonb_build_object('step', g.step, 'percent', g.percent,

@@ -1,22 +1,16 @@
 import { type RawBuilder, sql } from "kysely";
 
-/** How many jobs one row tells of at most: a reader takes rows whole. */
-const MOST_IN_ROW = 500;
-
 /**
  * Puts what happened to jobs into the outbox: an INSERT to stand in the very statement that changes them. `from` is an SQL
  * query for `site_id`, `job_id`, `device_id` and `detail` (jsonb or null); jobs of one site with the same detail share a
- * row, so that a batch costs little more than one job.
+ * row, so that a batch costs little more than one job. A reader takes rows whole: let no statement change thousands.
  */
 export function announceJobs(change: string, from: RawBuilder<unknown>): RawBuilder<unknown> {
   return sql`
     insert into outbox (noun, change, site_id, ids, device_ids, detail)
     select 'job', ${change}, site_id, array_agg(job_id order by job_id),
       array_agg(device_id order by job_id), detail
-    from (
-      select a.*, (row_number() over (partition by site_id, detail) - 1) / ${MOST_IN_ROW}::int as part
-      from (${from}) a
-    ) announced group by site_id, detail, part`;
+    from (${from}) announced group by site_id, detail`;
 }
 
 /** The same for tasks; `from` is a query for rows of `tasks` as they are now. */

@@ -103,6 +103,31 @@ Deno.test("followJobs() tells the life of a job in its order: enqueued, granted,
   assert.equal(seen[2]?.agentId, agent.identity.agentId);
   assert.deepEqual([seen[4]?.step, seen[4]?.percent], ["reading running", 40]);
   assert.equal(seen[5]?.failureCode, "connect_timed_out");
+  const admin = await plane.administrator();
+  await admin.call(cancelJobs, { body: { jobIds: [jobId] } });
+  const last = await stream.next();
+  assert.deepEqual([last.change, last.state], ["ended", "cancelled"]);
+});
+
+Deno.test("followJobs() tells the end of a job that was completed, and of one whose agent was lost", async () => {
+  const { siteId, deviceIds } = await setScene(2);
+  await order({ deviceIds, kind: "check_reachability" });
+  await using agent = await enrolAgent(plane, [siteId]);
+  const boot = await bootByHand(plane, agent);
+  const [lease = assert.fail(), lost = assert.fail()] = await boot.claim();
+  await beat(boot, lease.jti);
+  await using stream = await follow({ siteId });
+  const report = {
+    status: "completed",
+    outcome: { reachable: false, stages: [], failure: { code: "connection_refused", detail: "" } },
+  } as const;
+  const result = await signResult(boot, lease, report as never);
+  await boot.call(reportResult, { params: { leaseId: lease.jti }, body: { result } });
+  const ended = await stream.next();
+  assert.deepEqual([ended.change, ended.state, ended.jobId], ["ended", "completed", lease.sub]);
+  await bootByHand(plane, agent).then((again) => again.claim({ wanted: 1 }));
+  const returned = await stream.next();
+  assert.deepEqual([returned.change, returned.jobId], ["retrying", lost.sub]);
 });
 
 Deno.test("followJobs() tells nobody of sites that they may not see, and keeps to what was asked", async () => {
