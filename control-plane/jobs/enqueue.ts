@@ -282,5 +282,29 @@ async function raiseWaiting(
         and w.policy_id <> coalesce(${sakeOf(order)}::uuid, ${NOBODY}::uuid)
     )
     select device_id, job_id from held`.execute(tx);
+  await extendDeadlines(tx, order, rows);
   return rows.map((row) => ({ ...row, coalesced: true }));
+}
+
+/** Whoever asks for a job that waits already gives it as much time as a new one would have. */
+async function extendDeadlines(
+  tx: Transaction<Database>,
+  order: JobOrder,
+  held: readonly { readonly deviceId: DeviceId; readonly jobId: JobId }[],
+): Promise<void> {
+  if (held.length === 0) return;
+  const { expires } = timesOf(order, 0);
+  await sql`
+    with extended as (
+      update ready r set expires_at =
+        case when ${expires} is not null then greatest(r.expires_at, ${expires}) end
+      from ${wantedOf(held.map(({ deviceId }) => deviceId), order)}
+      where r.site_id = ${order.siteId} and r.job_id = any(${
+    held.map(({ jobId }) => jobId)
+  }::uuid[])
+        and r.device_id = w.device_id and r.expires_at < coalesce(${expires}, 'infinity')
+      returning r.job_id, r.expires_at
+    )
+    update jobs j set expires_at = e.expires_at from extended e
+    where j.site_id = ${order.siteId} and j.id = e.job_id`.execute(tx);
 }

@@ -195,6 +195,32 @@ Deno.test("tickPolicies() says coalesced where every device has such a job, and 
   assert.deepEqual(await decisionsOf(scene, none), ["no_device"]);
 });
 
+Deno.test("enqueueJobs() gives a waiting job of a policy the time that whoever asks for it again would have", async () => {
+  await using scene = await setScene(plane);
+  const { admin, siteId, deviceIds } = scene;
+  const short = await scene.add({ startWithinMinutes: 30 });
+  const noon = await nextOf(scene, short);
+  await tickAt(database.db, noon);
+  const deadlines = async () => {
+    const rows = await database.sql<{ inQueue: string | null; onRecord: string | null }[]>`
+      select extract(epoch from r.expires_at - ${noon.toString()})::int as "inQueue",
+        extract(epoch from j.expires_at - ${noon.toString()})::int as "onRecord"
+      from ready r join jobs j on j.site_id = r.site_id and j.id = r.job_id
+      where r.site_id = ${siteId}`;
+    return rows.map(({ inQueue, onRecord }) => [inQueue, onRecord]);
+  };
+  assert.deepEqual(await deadlines(), [[1_800, 1_800]]);
+  const long = await scene.add({
+    schedule: { kind: "once", at: noon.add({ minutes: 1 }).toString() },
+    startWithinMinutes: 60,
+  });
+  await tickAt(database.db, noon.add({ minutes: 1 }));
+  assert.deepEqual(await decisionsOf(scene, long), ["coalesced"]);
+  assert.deepEqual(await deadlines(), [[3_660, 3_660]]);
+  await admin.call(createJobs, { body: { deviceIds: [...deviceIds] } });
+  assert.deepEqual(await deadlines(), [[null, null]]);
+});
+
 Deno.test("tickPolicies() leaves out devices whose driver cannot do what is asked, and says so", async () => {
   await using scene = await setScene(plane, 2);
   await database.sql`
