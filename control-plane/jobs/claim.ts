@@ -88,7 +88,8 @@ export async function claimJobs(
  * a write, costs each of them more than all else. What changes meanwhile is seen under the locks.
  */
 async function lookAround(db: Kysely<Database>, { agentId, bootId, ...order }: ClaimOrder) {
-  // As JSON, whose length the planner does not look at: it would plan each claim anew for an array.
+  // As JSON, whose length the planner does not look at: it would plan each claim anew for an array. The limits
+  // have it look up each site by its key, and one job of each, however many it thinks they are.
   const siteIds = JSON.stringify(order.siteIds);
   const { rows: [seen] } = await sql<{ live: boolean; claimed: boolean; due: SiteWithWork[] }>`
     select exists (select 1 from agent_sessions where agent_id = ${agentId}
@@ -98,12 +99,11 @@ async function lookAround(db: Kysely<Database>, { agentId, bootId, ...order }: C
       coalesce((select jsonb_agg(jsonb_build_object('siteId', s.id, 'tenantId', s.tenant_id,
           'live', (select count(*) from leases b
             where b.agent_id = ${agentId} and b.site_id = s.id)))
-        from jsonb_array_elements_text(${siteIds}::text::jsonb) given(id)
-        join sites s on s.id = given.id::uuid
-        where not s.paused
-          and not exists (select 1 from installation where maintenance) and exists (
-          select 1 from ready r where r.site_id = s.id and r.due_at <= now()
-            and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS}))), '[]') as due`
+        from jsonb_array_elements_text(${siteIds}::text::jsonb) given(id),
+          lateral (select * from sites where id = given.id::uuid and not paused limit 1) s,
+          lateral (select 1 from ready r where r.site_id = s.id and r.due_at <= now()
+            and r.rank <= now() + make_interval(secs => ${MAX_OFFSET_SECONDS}) limit 1) work
+        where not exists (select 1 from installation where maintenance)), '[]') as due`
     .execute(db);
   if (!seen?.live) throw new SessionLostError("The agent has no live session with this boot id");
   return seen;
