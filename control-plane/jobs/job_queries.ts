@@ -85,7 +85,9 @@ async function selectAtPlace(
   const hold = holdOf(await (selection.drivers ?? SHIPPED_DRIVERS).digests());
   const { rows } = await sql<JobRow>`
     select j.id, j.site_id, j.device_id, j.kind, j.payload, j.priority, j.urgency, j.created_at,
-      j.requested_by, j.policy_id, j.parent_id, j.expires_at, j.total_seconds as timeout_seconds,
+      j.requested_by, j.policy_id, j.parent_id, 
+      case when r.job_id is not null then r.expires_at when l.job_id is not null then l.expires_at
+        else j.expires_at end as expires_at, j.total_seconds as timeout_seconds,
       j.cause,
       coalesce(r.due_at, j.due_at) as due_at, d.ended_at,
       case when d.job_id is not null then d.outcome when l.job_id is not null then 'leased'

@@ -137,10 +137,11 @@ function mountSingleJobs(app: App, { db, wakeups, drivers }: JobServices): void 
   route(app, requeueJob, async ({ params: { jobId } }, context) => {
     const job = await readJob({ db, drivers }, context.scope, jobId);
     if (job.endedAt === null) throw new ProblemError("conflict", "The job has not ended yet.");
-    const { siteId, deviceId, kind, payload, priority } = job;
+    const { siteId, deviceId, kind, payload, priority, timeoutSeconds } = job;
     const again = await inTransaction(db, async (tx) => {
       const [enqueued] = await enqueueJobs(tx, {
         ...{ siteId, kind, payload, priority },
+        ...(timeoutSeconds === null ? {} : { totalSeconds: timeoutSeconds }),
         deviceIds: [deviceId],
         urgency: "interactive",
         requestedBy: context.caller.userId,

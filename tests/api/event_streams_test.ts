@@ -13,6 +13,7 @@ import { cancelOpen, insertTask } from "../../control-plane/tasks/store.ts";
 import { endTask, noteProgress, takeTask } from "../../control-plane/tasks/task_lease.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { listenAt } from "../support/listening.ts";
 
 const database = testDatabase();
 const plane = testControlPlane(database, { streamTimes: { pollMs: 20, beatMs: 60 } });
@@ -162,6 +163,32 @@ Deno.test("a silent stream keeps its place fresh, and holds no database connecti
   } finally {
     for (const stream of streams) await stream[Symbol.asyncDispose]();
   }
+});
+
+Deno.test("a stream flows through a real socket, piece by piece, and ends with the connection and with the server", async () => {
+  const { cookie } = await plane.administrator();
+  await using listening = await listenAt(plane);
+  const client = Deno.createHttpClient({});
+  const address = `http://127.0.0.1:${listening.port}/api/v1/tasks/events`;
+  const open = async () => {
+    const reply = await fetch(address, { headers: { cookie }, client });
+    const reader = reply.body?.pipeThrough(new TextDecoderStream()).getReader() ?? assert.fail();
+    assert.match((await reader.read()).value ?? "", /event: hello/);
+    return reader;
+  };
+  const [first, second] = [await open(), await open()];
+  await orderTask();
+  let text = "";
+  while (!text.includes('"change":"created"')) text += (await first.read()).value ?? assert.fail();
+  await first.cancel();
+  const shutdown = listening.shutdown(0);
+  await assert.rejects(async () => {
+    while (!(await second.read()).done);
+    throw new Error("the stream is over");
+  });
+  await shutdown;
+  client.close();
+  await runTask();
 });
 
 Deno.test("a stream ends when its token is revoked", async () => {

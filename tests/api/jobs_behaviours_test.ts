@@ -409,6 +409,19 @@ Deno.test("a deadline: a job that has not begun by then fails with that reason",
   assert.match((await logOf(jobId)).at(-1)?.text ?? "", /not begun by its deadline/);
 });
 
+Deno.test("a deadline goes with the order: asked for again without one, a waiting job has none any more", async () => {
+  const { deviceIds } = await setScene();
+  const one = { deviceIds: [...deviceIds], urgency: "bulk" as const };
+  const [early, late] = [inAnHour(1), inAnHour(2)];
+  const jobId = await orderOne({ ...one, expiresAt: early });
+  assert.equal(await orderOne({ ...one, priority: 1, expiresAt: late }), jobId);
+  assert.equal(Date.parse((await read(jobId)).expiresAt ?? ""), Date.parse(late));
+  assert.equal(await orderOne({ ...one, priority: 2, expiresAt: early }), jobId);
+  assert.equal(Date.parse((await read(jobId)).expiresAt ?? ""), Date.parse(late));
+  assert.equal(await orderOne({ ...one, urgency: "interactive" }), jobId);
+  assert.equal((await read(jobId)).expiresAt, null);
+});
+
 Deno.test("a time-out: the job's own limit goes to the agent, and a lease that passes it is over", async () => {
   const { siteId, deviceIds } = await setScene();
   const jobId = await orderOne({ deviceIds: [...deviceIds], timeoutSeconds: 33 });
