@@ -101,6 +101,7 @@ export const boundedInversion: Check = (evidence) => {
     !cancelled.has(grant.job_id)
   );
   const busy = Map.groupBy(livesOf(tables), ({ grant }) => grant.device_id);
+  const answered = answeredJobs(evidence);
   const violations: string[] = [];
   for (const own of Map.groupBy(firsts, ({ grant }) => grant.site_id).values()) {
     const sorted = own.toSorted((left, right) => left.grant.granted_at - right.grant.granted_at);
@@ -108,7 +109,7 @@ export const boundedInversion: Check = (evidence) => {
       const job = jobs.get(grant.job_id);
       const passed = job &&
         sorted.slice(index + 1, index + 200).find((other) =>
-          isPassed(other, { grantedAt: grant.granted_at, rank: rankOf(job), jobs, busy })
+          isPassed(other, { grantedAt: grant.granted_at, rank: rankOf(job), jobs, busy, answered })
         );
       if (passed) violations.push(`job ${passed.grant.job_id} was passed by ${grant.job_id}`);
     }
@@ -124,13 +125,13 @@ function isPassed(
     readonly rank: number;
     readonly jobs: ReadonlyMap<string, JobRow>;
     readonly busy: ReadonlyMap<string, readonly LeaseLife[]>;
+    readonly answered: ReadonlyMap<string, number>;
   },
 ): boolean {
   const job = by.jobs.get(grant.job_id);
-  if (
-    !job || job.created_at > by.grantedAt - SETTLED_MS ||
-    grant.granted_at < by.grantedAt + SETTLED_MS
-  ) {
+  // An order that took long has its jobs from its beginning on, and shows them when it is over.
+  const there = by.answered.get(grant.job_id) ?? Infinity;
+  if (!job || there > by.grantedAt - SETTLED_MS || grant.granted_at < by.grantedAt + SETTLED_MS) {
     return false;
   }
   const isBusy = (by.busy.get(grant.device_id) ?? []).some((life) =>
@@ -141,6 +142,11 @@ function isPassed(
 
 function rankOf(job: JobRow): number {
   return job.due_at + offsetSeconds(job) * 1_000;
+}
+
+/** When a client was told of a job, which was there by then. */
+function answeredJobs({ client }: Evidence): ReadonlyMap<string, number> {
+  return new Map(client.flatMap(({ at, jobs = [] }) => jobs.map(({ jobId }) => [jobId, at])));
 }
 
 /** A job that somebody, or a policy, ordered again while it waited may have another rank than it began with. */

@@ -204,13 +204,18 @@ Deno.test("I12 finds acts of an agent that was not heard in time, and of one tha
 
 Deno.test("I13 finds a job that was passed by a worse one, unless its device was busy or it was raised", () => {
   const other = grant("job-2", 1, { device_id: "device-2", granted_at: AT + 20_000 });
-  assertFinds("I13", withSecond(other, { urgency: "interactive" }), /job-2 was passed by job-1/);
-  assert.equal(found(withSecond(other, { urgency: "bulk" })).I13, undefined);
   const { client: [order] } = evidence();
   assert.ok(order);
-  const jobs = [{ jobId: "job-2", deviceId: "device-2", coalesced: true }];
-  const raised = { ...withSecond(other, { urgency: "interactive" }), client: [{ ...order, jobs }] };
-  assert.equal(found(raised).I13, undefined);
+  const urgent = withSecond(other, { urgency: "interactive" });
+  const ordered = (coalesced: boolean, at = order.at) => ({
+    client: [{ ...order, at, jobs: [{ jobId: "job-2", deviceId: "device-2", coalesced }] }],
+  });
+  assertFinds("I13", { ...urgent, ...ordered(false) }, /job-2 was passed by job-1/);
+  const bulk = withSecond(other, { urgency: "bulk" });
+  assert.equal(found({ ...bulk, ...ordered(false) }).I13, undefined);
+  assert.equal(found({ ...urgent, ...ordered(true) }).I13, undefined);
+  // Its order was not over when the other one was granted.
+  assert.equal(found({ ...urgent, ...ordered(false, AT + 100) }).I13, undefined);
 });
 
 Deno.test("I14 finds more failures than the policy allows, and a refused login that was tried twice", () => {
@@ -265,4 +270,8 @@ Deno.test("the client's view finds calls without an answer and more than one rep
   const outage = { at: order.startedAt - 500, target: "database", phase: "begin" } as const;
   const faults = [{ ...outage, fault: "kill_database" }];
   assert.equal(found({ client: [slow], faults }).client, undefined);
+  // Once the database is seen to answer again, it is no excuse any more.
+  const late = { ...slow, startedAt: AT + 20_000, at: AT + 21_000 };
+  const monitor = [{ at: AT, jobs: 1, misplaced: 0, overfull: 0 }];
+  assertFinds("client", { client: [late], faults, monitor }, /took 3 tries/);
 });

@@ -20,11 +20,16 @@ function complain(text: string): void {
 }
 
 const INTERRUPTED = 130;
+const WRONG_USE = 2;
 
 async function main({ history, ...options }: FaultsOptions): Promise<number> {
   const interrupted = untilUnwanted();
   const histories = history ?? await Deno.makeTempDir({ prefix: "rookery-histories-" });
   await Deno.mkdir(histories, { recursive: true });
+  if ((await Array.fromAsync(Deno.readDir(histories))).length > 0) {
+    complain(`Cannot leave histories in ${histories}: it is not empty`);
+    return WRONG_USE;
+  }
   try {
     const played = play({ ...options, histories, say: complain });
     const ended = await Promise.race([played.ended.then(() => true), interrupted]);
@@ -56,7 +61,7 @@ async function runProgram(args: readonly string[]): Promise<number> {
     options = readOptions(args);
   } catch (error) {
     complain(`${error instanceof Error ? error.message : error}\n\n${USAGE.trimEnd()}`);
-    return 2;
+    return WRONG_USE;
   }
   if (!options.help) {
     return await inOwnNamespace(import.meta.filename ?? "") ?? await main(options);

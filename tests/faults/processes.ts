@@ -78,7 +78,11 @@ class Process implements Restarted {
     await child.status;
     this.#child = undefined;
     if (this.#over) return;
-    if (this.#downMs === undefined) this.#options.onDeath(this.name, child.tail());
+    if (this.#downMs === undefined) {
+      // Its last words may come a moment later.
+      await child.ended;
+      this.#options.onDeath(this.name, child.tail());
+    }
     await delay(this.#downMs ?? UNASKED_DOWN_MS);
     this.#downMs = undefined;
     if (!this.#over) await this.start();
