@@ -111,9 +111,14 @@ export interface ProtocolAgents {
 
 export interface ProtocolOrder {
   readonly seed: number;
+  /** Of the process, from 1 on. */
+  readonly number: number;
   readonly capacity: number;
   readonly agents: readonly { readonly name: string; readonly siteIds: readonly SiteId[] }[];
 }
+
+/** Agents have their keys by their numbers. */
+const MOST_AGENTS = 100;
 
 /** Enrols agents by hand, and starts the process that plays them. */
 export async function addProtocolAgents(
@@ -122,10 +127,12 @@ export async function addProtocolAgents(
   { onDeath, ...order }: ProtocolOrder & Pick<StageOptions, "onDeath">,
 ): Promise<ProtocolAgents> {
   const { seed, capacity } = order;
+  const processName = `protocol-${order.number}`;
   const publicUrl = centre.gateway.url;
   const drivers = await driverDigests();
   const agents: (AgentFacts & { number: number })[] = [];
-  for (const [number, { name, siteIds }] of order.agents.entries()) {
+  for (const [index, { name, siteIds }] of order.agents.entries()) {
+    const number = order.number * MOST_AGENTS + index;
     const { joinToken } = await centre.client.call(createJoinToken, {
       body: { agentName: name, siteIds: [...siteIds] },
     });
@@ -136,14 +143,21 @@ export async function addProtocolAgents(
   let sequence = 0;
   const start = () => {
     const setup: ProtocolSetup = {
-      ...{ folder: centre.histories, file: "protocol-1.jsonl", seed, publicUrl, drivers, capacity },
+      ...{
+        folder: centre.histories,
+        file: `${processName}.jsonl`,
+        seed,
+        publicUrl,
+        drivers,
+        capacity,
+      },
       sequence: ++sequence,
       agents: agents.map(({ number, agentId }) => ({ number, agentId })),
     };
     const program = join(import.meta.dirname ?? ".", "protocol_process.ts");
     return startProgram(centre.group, { flags: ["-A"], args: [program, JSON.stringify(setup)] });
   };
-  const process = await startRestarted({ name: "protocol-1", start, onDeath });
+  const process = await startRestarted({ name: processName, start, onDeath });
   stack.defer(() => process.end());
   return { agents: agents.map(({ number: _, ...facts }) => facts), process };
 }

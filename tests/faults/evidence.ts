@@ -14,6 +14,8 @@ import {
   WireLine,
 } from "./history.ts";
 
+import { PROTOCOL_PROCESSES } from "./plan.ts";
+
 /** A time of the database as milliseconds since 1970, to the microsecond. */
 const Time = z.string().transform((text) => {
   const [, seconds = "", fraction = "0", zone = "Z"] =
@@ -137,7 +139,12 @@ export async function readEvidence(folder: string): Promise<Evidence> {
     client: await lines("client.jsonl", ClientLine),
     wire: await lines("wire.jsonl", WireLine),
     farm: await lines("farm.jsonl", FarmLine),
-    protocol: await lines("protocol-1.jsonl", ProtocolLine),
+    protocol: (await Promise.all(
+      Array.from(
+        { length: PROTOCOL_PROCESSES },
+        (_, index) => lines(`protocol-${index + 1}.jsonl`, ProtocolLine),
+      ),
+    )).flat(),
     faults: await lines("faults.jsonl", FaultLine),
     monitor: await lines("monitor.jsonl", MonitorLine),
     secrets: await lines("secrets.jsonl", SecretLine),

@@ -43,6 +43,9 @@ interface Track {
   readonly targets: number;
 }
 
+/** Of agents that only speak the protocol. */
+export const PROTOCOL_PROCESSES = 3;
+
 /** One replica after the other for a minute, then more seldom: each start costs seconds of a processor. */
 const REPLICA_KILLS = {
   everySeconds: 10,
@@ -66,8 +69,8 @@ function tracksOf({ ttlSeconds, agents, devices }: PlanOrder): readonly Track[] 
   return [
     track("pause_agent", [45, 4], pause, agents),
     track("kill_agent", [14, 8], [200, 3_000], agents),
-    track("kill_protocol", [40, 15], [500, 3_000], 1),
-    track("pause_protocol", [150, 80], pause, 1),
+    track("kill_protocol", [40, 15], [500, 3_000], PROTOCOL_PROCESSES),
+    track("pause_protocol", [150, 80], pause, PROTOCOL_PROCESSES),
     track("kill_database", [60, 25], [0, 0], 1),
     track("pause_replica", [70, 40], [3_000, 8_000], 2),
     track("cut", [9, 6], [100, 4_000], agents + 1),

@@ -4,21 +4,21 @@ import { setTimeout as delay } from "node:timers/promises";
 import { revokeAgent } from "@rookery/shared/api/agents.ts";
 import type { AgentId } from "@rookery/shared/ids.ts";
 import type { ProcessGroup } from "../support/processes.ts";
-import { addProtocolAgents, addRealAgent, type RealAgent } from "./agents.ts";
+import { addProtocolAgents, addRealAgent, type ProtocolAgents, type RealAgent } from "./agents.ts";
 import type { RunFacts } from "./history.ts";
 import { createDevices, createSites, type Devices, type Farm, startFarm } from "./inventory.ts";
 import { hurry, runLoad } from "./load.ts";
 import { devicesWithOpenJobs, monitor } from "./monitor.ts";
 import type { FaultsOptions } from "./options.ts";
 import { createPolicies, type Policies, stopPolicies } from "./policies.ts";
-import { planFaults } from "./plan.ts";
+import { planFaults, PROTOCOL_PROCESSES } from "./plan.ts";
 import { type Centre, openCentre } from "./stage.ts";
 import { runStorm, type Storm } from "./storm.ts";
 import { exportTables, searchSecrets } from "./tables.ts";
 
 /** The shortest that a site can have: pauses must be longer. */
 const TTL_SECONDS = 30;
-const LIMITS = { north: 6, south: 6, east: 30, west: 30 };
+const LIMITS = { north: 6, south: 6, east: 40, west: 40 };
 const CAPACITY = { real: 8, protocol: 20 };
 const LOCAL_NAME = "farm";
 const QUIET_MS = 180_000;
@@ -96,17 +96,21 @@ async function setScene(
     await add({ name: "south-1", siteIds: [south], jumps: true }),
     await add({ name: "both-1", siteIds: [north, south], disk: true }),
   ];
-  const protocol = await addProtocolAgents(centre, stack, {
-    ...{ onDeath, seed, capacity: CAPACITY.protocol },
-    agents: [
-      { name: "east-1", siteIds: [east] },
-      { name: "west-1", siteIds: [west] },
-      { name: "both-2", siteIds: [east, west] },
-      { name: "victim", siteIds: [east, west] },
-    ],
-  });
+  const protocol: ProtocolAgents[] = [];
+  for (let number = 1; number <= PROTOCOL_PROCESSES; number++) {
+    const names = [["east", [east]], ["west", [west]], ["everywhere", [east, west]]] as const;
+    const played = names.map(([name, siteIds]) => ({ name: `${name}-${number}`, siteIds }));
+    const victim = number === 1 ? [{ name: "victim", siteIds: [east, west] }] : [];
+    protocol.push(
+      await addProtocolAgents(centre, stack, {
+        ...{ onDeath, seed, number, capacity: CAPACITY.protocol },
+        agents: [...played, ...victim],
+      }),
+    );
+  }
   const policies = await createPolicies(centre.client, devices);
-  const told = protocol.agents.map(({ agentId }) => agentId);
+  const told = protocol.flatMap((each) => each.agents);
+  const victim = told.find(({ name }) => name === "victim")?.agentId ?? "";
   const facts = {
     ttlSeconds: TTL_SECONDS,
     sites: [...sites],
@@ -114,13 +118,16 @@ async function setScene(
     policies: policies.facts,
     agents: [
       ...agents.map(({ agentId, name, kind, capacity }) => ({ agentId, name, kind, capacity })),
-      ...protocol.agents,
+      ...told,
     ],
   };
   return {
     ...{ centre, farm, agents, devices, policies, facts },
-    protocol: { process: protocol.process, agentIds: told.slice(0, -1) },
-    victim: told.at(-1) ?? "",
+    protocol: {
+      processes: protocol.map(({ process }) => process),
+      agentIds: told.map(({ agentId }) => agentId).filter((agentId) => agentId !== victim),
+    },
+    victim,
     secrets: [password, wrong, ...ofSome(farm)],
   };
 }

@@ -14,7 +14,10 @@ import type { Centre } from "./stage.ts";
 export interface Storm {
   readonly centre: Centre;
   readonly agents: readonly RealAgent[];
-  readonly protocol: { readonly process: Restarted; readonly agentIds: readonly string[] };
+  readonly protocol: {
+    readonly processes: readonly Restarted[];
+    readonly agentIds: readonly string[];
+  };
   readonly farm: Farm;
 }
 
@@ -129,7 +132,8 @@ function breaking(fault: LinkFault): Maker {
 const MAKERS: Record<FaultName, Maker> = {
   kill_agent: ({ agents }, planned) =>
     whenBusy(agents[planned.target], planned, (process) => killing(process, planned)),
-  kill_protocol: ({ protocol }, planned) => killing(protocol.process, planned),
+  kill_protocol: ({ protocol: { processes } }, planned) =>
+    killing(processes[planned.target % processes.length], planned),
   kill_replica: (storm, planned) =>
     oneOf(storm, planned.target, (process) => killing(process, planned)),
   kill_database: ({ centre: { dataDir } }) => ({
@@ -137,7 +141,8 @@ const MAKERS: Record<FaultName, Maker> = {
     begin: async () => Deno.kill(await postmasterPid(dataDir), "SIGKILL"),
   }),
   pause_agent: ({ agents }, planned) => whenBusy(agents[planned.target], planned, pausing),
-  pause_protocol: ({ protocol }) => pausing(protocol.process),
+  pause_protocol: ({ protocol: { processes } }, { target }) =>
+    pausing(processes[target % processes.length]),
   pause_replica: (storm, { target }) => oneOf(storm, target, pausing),
   cut: breaking("cut"),
   half_open: breaking("half_open"),
