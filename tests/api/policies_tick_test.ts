@@ -257,6 +257,22 @@ Deno.test("tickPolicies() says queue full of a site that has no room, and serves
   assert.equal((next?.jobs ?? 0) + (next?.coalesced ?? 0), 3);
 });
 
+Deno.test("workShares() makes no job of a run twice, although a site is given its share again and the first one ended", async () => {
+  await using scene = await setScene(plane, 2);
+  const { siteId } = scene;
+  const id = await scene.add();
+  await tickAt(database.db, await nextOf(scene, id));
+  const [run = assert.fail()] = await ledgerOf(scene, id);
+  await database.sql`delete from ready where site_id = ${siteId}`;
+  await database.sql`delete from open_jobs where site_id = ${siteId}`;
+  await database.sql`
+    insert into occurrence_sites (site_id, occurrence_id, policy_id)
+    values (${siteId}, ${run.id}, ${id})`;
+  assert.equal((await tickAt(database.db, run.at)).steps, 1);
+  assert.equal((await jobsOf(database.db, id)).length, 2);
+  assert.deepEqual(await decisionsOf(scene, id), ["ran"]);
+});
+
 Deno.test("workShares() takes a large site in steps, and every device of it once", async () => {
   await using scene = await setScene(plane);
   await database.sql`
