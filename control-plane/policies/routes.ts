@@ -4,26 +4,18 @@ import {
   deletePolicy,
   disablePolicy,
   enablePolicy,
-  getPolicy,
-  listOccurrences,
-  listPolicies,
-  previewPolicy,
-  previewSchedule,
   runPolicy,
   updatePolicy,
 } from "@rookery/shared/api/policies.ts";
-import { OccurrenceId, PolicyId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import type { OccurrenceId, PolicyId } from "@rookery/shared/ids.ts";
 import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { describeError, type Log } from "../http/log.ts";
-import { pageOf, readCursor } from "../http/page.ts";
 import { route, type RouteContext } from "../http/route.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
-import type { Scope } from "../permissions/scope.ts";
 import {
   addPolicy,
   changePolicy,
@@ -32,10 +24,10 @@ import {
   removePolicy,
   runNow,
 } from "./change_policy.ts";
-import { previewRuns } from "./check_policy.ts";
 import { readClock } from "./clock.ts";
-import { selectPoliciesOf } from "./selection.ts";
-import { type PolicyRow, selectOccurrences, selectPolicies } from "./store.ts";
+import { occurrenceOf, policyOf, readPolicy } from "./policy_view.ts";
+import { mountPolicyReading } from "./read_routes.ts";
+import { selectOccurrences } from "./store.ts";
 import { workShares } from "./work_shares.ts";
 
 interface PolicyServices {
@@ -52,45 +44,7 @@ type Writing = Pick<
 
 /** Policies: what is to be done, for which devices, and when. */
 export function mountPolicies(app: App, services: PolicyServices): void {
-  mountReading(app, services);
-  mountPreviews(app, services);
-  mountWriting(app, services);
-}
-
-function mountReading(app: App, { db }: PolicyServices): void {
-  route(app, listPolicies, async ({ query }, { scope }) => {
-    const { limit, cursor, deviceId, ...filter } = query;
-    const after = readCursor(cursor, PolicyId);
-    const policyIds = deviceId === undefined
-      ? undefined
-      : await selectPoliciesOf(db, { deviceId, scope });
-    const selection = { ...filter, policyIds, scope, after, limit: limit + 1 };
-    const rows = await selectPolicies(db, selection);
-    return pageOf(rows, limit, { item: policyOf, position: (row) => row.id });
-  });
-
-  route(app, getPolicy, async ({ params }, { scope }) => {
-    return policyOf(await readPolicy(db, scope, params.policyId));
-  });
-
-  route(app, listOccurrences, async ({ params: { policyId }, query }, { scope }) => {
-    await readPolicy(db, scope, policyId);
-    const { limit, cursor, decision } = query;
-    const before = readCursor(cursor, OccurrenceId);
-    const rows = await selectOccurrences(db, { policyId, before, decision, limit: limit + 1 });
-    return pageOf(rows, limit, { item: occurrenceOf, position: (row) => row.id });
-  });
-}
-
-function mountPreviews(app: App, { db }: PolicyServices): void {
-  route(app, previewPolicy, async ({ params }, { scope }) => {
-    return previewRuns(await readPolicy(db, scope, params.policyId), await readClock(db));
-  });
-
-  route(app, previewSchedule, async ({ body }) => previewRuns(body, await readClock(db)));
-}
-
-function mountWriting(app: App, services: PolicyServices): void {
+  mountPolicyReading(app, services);
   const { db } = services;
   route(app, createPolicy, async ({ body }, context) => {
     const { scope, caller: { userId: createdBy } } = context;
@@ -196,28 +150,4 @@ async function audit(
 ): Promise<void> {
   const target = { kind: "policy", id: policyId };
   await writeAudit(tx, { actor: actorOf(context), action, target, detail });
-}
-
-async function readPolicy(
-  db: Kysely<Database>,
-  scope: Scope,
-  policyId: PolicyId,
-): Promise<PolicyRow> {
-  const [row] = await selectPolicies(db, { scope, policyIds: [policyId], limit: 1 });
-  if (!row) throw new ProblemError("not-found", "There is no such policy.");
-  return row;
-}
-
-function policyOf(row: PolicyRow) {
-  return {
-    ...row,
-    payload: row.payload as Record<string, unknown>,
-    nextAt: row.enabled ? row.nextAt?.toString() ?? null : null,
-    createdAt: row.createdAt.toString(),
-    updatedAt: row.updatedAt.toString(),
-  };
-}
-
-function occurrenceOf(row: Awaited<ReturnType<typeof selectOccurrences>>[number]) {
-  return { ...row, at: row.at.toString(), decidedAt: row.decidedAt.toString() };
 }
