@@ -4,14 +4,19 @@ import { join } from "node:path";
 import { GroupWatch } from "./leases/group_watch.ts";
 import { medianOf, tableOf } from "./leases/table.ts";
 
-Deno.test("bench:leases --quick has every queue do its work, and leaves nothing", async () => {
-  const program = join(import.meta.dirname ?? ".", "leases_bench.ts");
+const PROGRAM = join(import.meta.dirname ?? ".", "leases_bench.ts");
+
+async function bench(...args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", program, "--quick", "--cells=burn-down-1"],
+    args: ["run", "-A", PROGRAM, ...args],
     env: { NO_COLOR: "1" },
   }).output();
   assert.equal(code, 0, new TextDecoder().decode(stderr));
-  const [table = ""] = new TextDecoder().decode(stdout).split("\n\n");
+  return new TextDecoder().decode(stdout);
+}
+
+Deno.test("bench:leases --quick has every queue do its work, and leaves nothing", async () => {
+  const [table = ""] = (await bench("--quick", "--cells=burn-down-1")).split("\n\n");
   const rows = table.split("\n").slice(2).map((line) => line.split("|").map((cell) => cell.trim()));
   assert.deepEqual(rows.map((row) => row[2]), [
     "Rookery",
@@ -21,6 +26,12 @@ Deno.test("bench:leases --quick has every queue do its work, and leaves nothing"
     "graphile-worker, by default",
   ]);
   for (const row of rows) assert.ok(Number.parseFloat(row[3] ?? "") > 0, table);
+});
+
+Deno.test("bench:leases --night has every device's job done in its minute", async () => {
+  const text = await bench("--night", "--devices=200", "--minutes=1");
+  assert.match(text, /^200 devices, 2 agents, 360 minutes, of which 1 were played$/m);
+  assert.match(text, /^\| latest job \| [\d.]+ s after its minute \|$/m);
 });
 
 Deno.test("GroupWatch counts each claim that leaves a group over its limit", () => {

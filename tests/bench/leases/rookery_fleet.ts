@@ -80,7 +80,7 @@ function fleetOf(
   };
 }
 
-async function insertSites(
+export async function insertSites(
   db: Kysely<Database>,
   { count, perSite, limit }: {
     readonly count: number;
@@ -98,7 +98,7 @@ async function insertSites(
     from sites s, generate_series(1, ${perSite}::int) n`.execute(db);
 }
 
-async function insertAgents(db: Kysely<Database>, perSite: number): Promise<BenchAgent[]> {
+export async function insertAgents(db: Kysely<Database>, perSite: number): Promise<BenchAgent[]> {
   await sql`
     insert into agents (id, tenant_id, name, sign_jwk, seal_jwk, thumbprint)
     select uuidv7(), tenant_id, name || ' agent ' || n, '{}', '{}', name || n
