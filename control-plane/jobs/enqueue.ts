@@ -244,17 +244,14 @@ function queueFull(whose: string, most: number, open: number): ProblemError {
   return new ProblemError("queue-full", detail, { retryAfterSeconds: QUEUE_FULL_RETRY_SECONDS });
 }
 
-/**
- * "Back up now" on a waiting job raises its rank, and it has until the later of the two deadlines; a leased one is running
- * already and is left alone.
- */
+/** "Back up now" on a waiting job raises its rank; a leased one is running already and is left alone. */
 async function raiseWaiting(
   tx: Transaction<Database>,
   order: JobOrder,
   { deviceIds, payloadKey, offset }: Place,
 ): Promise<EnqueuedJob[]> {
   if (deviceIds.length === 0) return [];
-  const { due, rank, expires } = timesOf(order, offset);
+  const { due, rank } = timesOf(order, offset);
   const { rows } = await sql<{ deviceId: DeviceId; jobId: JobId }>`
     with found as materialized (
       select device_id, job_id, policy_id from open_jobs
@@ -265,9 +262,7 @@ async function raiseWaiting(
     wantedOf(deviceIds, order)
   } using (device_id)
     ), raised as (
-      update ready r set rank = ${rank}, due_at = ${due}, offset_seconds = ${offset},
-        expires_at = case when r.expires_at is not null and ${expires} is not null
-          then greatest(r.expires_at, ${expires}) end
+      update ready r set rank = ${rank}, due_at = ${due}, offset_seconds = ${offset}
       from held w where r.site_id = ${order.siteId} and r.job_id = w.job_id and r.rank > ${rank}
       returning r.site_id, r.job_id, r.device_id, r.epoch, r.due_at
     ), logged as (
