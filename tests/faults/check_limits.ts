@@ -81,27 +81,26 @@ function beyond(
 
 /** What committed a moment before a claim may be unseen by it: its statements have the times of their starts. */
 const SETTLED_MS = 1_500;
-/** Until logins are trusted, few may use them at a time, which keeps the best job waiting: the first part is passed over. */
-const TRUST_MS = 30_000;
+/** Until a login has succeeded so often, few sessions may use it at a time, which keeps even the best job waiting. */
+const TRUSTED_AFTER = 8;
 
 /**
  * I13: who is granted first has the better rank, so that a job passes another one of a better class only when it has
  * waited longer by the gap between their offsets. Looked at for first grants of jobs that nobody raised.
  */
 export const boundedInversion: Check = (evidence) => {
-  const { facts, tables } = evidence;
+  const { tables } = evidence;
   const raised = raisedJobs(evidence);
   const jobs = new Map(tables.jobs.map((job) => [job.id, job]));
   const cancelled = new Set(
     tables.done.filter(({ outcome }) => outcome === "cancelled").map(({ job_id }) => job_id),
   );
   const firsts = livesOf(tables).filter(({ grant }) =>
-    grant.epoch === 1 && grant.granted_at > facts.startedAt + TRUST_MS &&
-    !raised.has(grant.job_id) &&
-    !cancelled.has(grant.job_id)
+    grant.epoch === 1 && !raised.has(grant.job_id) && !cancelled.has(grant.job_id)
   );
   const busy = Map.groupBy(livesOf(tables), ({ grant }) => grant.device_id);
   const answered = answeredJobs(evidence);
+  const trusted = trustedAt(livesOf(tables));
   const violations: string[] = [];
   for (const own of Map.groupBy(firsts, ({ grant }) => grant.site_id).values()) {
     const sorted = own.toSorted((left, right) => left.grant.granted_at - right.grant.granted_at);
@@ -109,7 +108,14 @@ export const boundedInversion: Check = (evidence) => {
       const job = jobs.get(grant.job_id);
       const passed = job &&
         sorted.slice(index + 1, index + 200).find((other) =>
-          isPassed(other, { grantedAt: grant.granted_at, rank: rankOf(job), jobs, busy, answered })
+          isPassed(other, {
+            grantedAt: grant.granted_at,
+            rank: rankOf(job),
+            jobs,
+            busy,
+            answered,
+            trusted,
+          })
         );
       if (passed) violations.push(`job ${passed.grant.job_id} was passed by ${grant.job_id}`);
     }
@@ -126,11 +132,13 @@ function isPassed(
     readonly jobs: ReadonlyMap<string, JobRow>;
     readonly busy: ReadonlyMap<string, readonly LeaseLife[]>;
     readonly answered: ReadonlyMap<string, number>;
+    readonly trusted: ReadonlyMap<string | null, number>;
   },
 ): boolean {
   const job = by.jobs.get(grant.job_id);
   // An order that took long has its jobs from its beginning on, and shows them when it is over.
   const there = by.answered.get(grant.job_id) ?? Infinity;
+  if ((by.trusted.get(grant.credential_id) ?? Infinity) > by.grantedAt) return false;
   if (!job || there > by.grantedAt - SETTLED_MS || grant.granted_at < by.grantedAt + SETTLED_MS) {
     return false;
   }
@@ -142,6 +150,17 @@ function isPassed(
 
 function rankOf(job: JobRow): number {
   return job.due_at + offsetSeconds(job) * 1_000;
+}
+
+/** From when on a login is trusted; at once where there is none to trust. */
+function trustedAt(lives: readonly LeaseLife[]): ReadonlyMap<string | null, number> {
+  const byLogin = Map.groupBy(lives, ({ grant }) => grant.credential_id);
+  return new Map([...byLogin].map(([credentialId, own]) => {
+    if (credentialId === null) return [null, 0];
+    const successes = own.flatMap(({ accepted }) => accepted)
+      .filter(({ outcome }) => outcome === "completed").map(({ ended_at }) => ended_at);
+    return [credentialId, successes.sort((one, other) => one - other)[TRUSTED_AFTER] ?? Infinity];
+  }));
 }
 
 /** When a client was told of a job, which was there by then. */

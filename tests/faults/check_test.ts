@@ -214,6 +214,9 @@ Deno.test("I13 finds a job that was passed by a worse one, unless its device was
   const bulk = withSecond(other, { urgency: "bulk" });
   assert.equal(found({ ...bulk, ...ordered(false) }).I13, undefined);
   assert.equal(found({ ...urgent, ...ordered(true) }).I13, undefined);
+  // Its login had not succeeded often enough to be used by more than one at a time.
+  const untrusted = withSecond({ ...other, credential_id: "login-1" }, { urgency: "interactive" });
+  assert.equal(found({ ...untrusted, ...ordered(false) }).I13, undefined);
   // Its order was not over when the other one was granted.
   assert.equal(found({ ...urgent, ...ordered(false, AT + 100) }).I13, undefined);
 });

@@ -62,6 +62,7 @@ const GrantRow = z.object({
   boot_id: z.string(),
   epoch: z.int(),
   granted_at: Time,
+  credential_id: z.string().nullable(),
 });
 export type GrantRow = z.infer<typeof GrantRow>;
 

@@ -39,6 +39,7 @@ export function grant(jobId: string, epoch: number, more: Partial<GrantRow> = {}
     boot_id: BOOT,
     epoch,
     granted_at: AT,
+    credential_id: null,
     ...more,
   };
 }
