@@ -62,13 +62,15 @@ async function openBoss(
   };
 }
 
+/** The jobs of a group were ordered together, as those of a site are. */
 async function fill(boss: PgBoss, { jobs, later = 0, groups }: Filling): Promise<void> {
+  const perGroup = Math.ceil(jobs / (groups?.count ?? 1));
   for (let from = 0; from < jobs; from += JOBS_PER_INSERT) {
     const count = Math.min(JOBS_PER_INSERT, jobs - from);
     const rows = Array.from({ length: count }, (_, at): JobInsert => ({
       data: PAYLOAD,
       ...from + at < later && { startAfter: LATER_SECONDS },
-      ...groups && { group: { id: `group-${(from + at) % groups.count}` } },
+      ...groups && { group: { id: `group-${Math.floor((from + at) / perGroup)}` } },
     }));
     await boss.insert(QUEUE, rows);
   }
