@@ -5,6 +5,9 @@ import { upsertSession } from "../../control-plane/agents/store.ts";
 import type { Database } from "../../control-plane/database/schema.ts";
 import { inTransaction } from "../../control-plane/database/transaction.ts";
 import { acceptResult } from "../../control-plane/jobs/accept.ts";
+import { cancelJob } from "../../control-plane/jobs/cancel.ts";
+import { SessionLostError } from "../../control-plane/jobs/claim.ts";
+import { recordHeartbeat } from "../../control-plane/jobs/heartbeat.ts";
 import { reapLeases } from "../../control-plane/jobs/reap.ts";
 import { until } from "../support/agent_bench.ts";
 import { testDatabase } from "../support/database.ts";
@@ -18,6 +21,7 @@ import {
   makeAgent,
   makeSite,
   placeOf,
+  type QueueAgent,
   settle,
 } from "../support/queue.ts";
 import { makeCredential } from "../support/ramp.ts";
@@ -39,10 +43,13 @@ async function inTheSameMoment<Result>(
   });
   await held.promise;
   const waiting = second();
-  await until(isSomebodyWaiting, "the second one waits for the first");
-  await meanwhile();
-  waited.resolve();
-  await holding;
+  try {
+    await until(isSomebodyWaiting, "the second one waits for the first", 10_000);
+    await meanwhile();
+  } finally {
+    waited.resolve();
+    await Promise.allSettled([holding, waiting]);
+  }
   return await waiting;
 }
 
@@ -92,9 +99,11 @@ Deno.test("acceptResult() takes nothing of an old epoch from the agent that hold
   await age(database.db, { leaseId: old.leaseId, column: "offer_until" });
   await reapLeases(database.db);
   const lease = await grantOne(agent);
-  const settleOld = () =>
-    settle(database.db, { agent, lease: old, verdict: COMPLETED, sha256: "old" });
-  assert.deepEqual([lease.epoch, (await settleOld()).answer], [2, "superseded"]);
+  assert.equal(lease.epoch, 2);
+  for (const verdict of [COMPLETED, failed("unreachable")]) {
+    const told = { agent, lease: old, verdict, sha256: `old ${verdict.status}` };
+    assert.equal((await settle(database.db, told)).answer, "superseded");
+  }
   assert.deepEqual(await place(), ["leases"]);
   // Lost and waiting again: late is only what comes under the newest epoch.
   await age(database.db, { leaseId: lease.leaseId, column: "offer_until" });
@@ -103,6 +112,59 @@ Deno.test("acceptResult() takes nothing of an old epoch from the agent that hold
   assert.equal((await settle(database.db, again)).answer, "superseded");
   const late = { agent, lease, verdict: COMPLETED, sha256: "late" };
   assert.equal((await settle(database.db, late)).answer, "accepted_late");
+});
+
+Deno.test("acceptResult() takes no word of another agent about a lease, neither of success nor of failure", async () => {
+  const { site, lease, place } = await setScene();
+  const other = await makeAgent(database.db, site);
+  for (const verdict of [COMPLETED, failed("unreachable")]) {
+    const told = { agent: other, lease, verdict, sha256: verdict.status };
+    assert.equal((await settle(database.db, told)).answer, "superseded");
+    assert.deepEqual(await place(), ["leases"]);
+  }
+});
+
+Deno.test("a lease that is to be cancelled ends cancelled, whatever comes of it", async () => {
+  for (const verdict of [COMPLETED, failed("unreachable"), undefined]) {
+    const { site, agent, lease } = await setScene();
+    await cancelJob(database.db, { siteId: site.siteId, jobId: lease.jobId });
+    if (verdict) await settle(database.db, { agent, lease, verdict, sha256: "a" });
+    else await age(database.db, { agentId: agent.agentId }).then(() => reapLeases(database.db));
+    assert.deepEqual((await placeOf(database.db, lease.jobId)).map(({ outcome }) => outcome), [
+      "cancelled",
+    ]);
+  }
+});
+
+Deno.test("recordHeartbeat() renews no session that died, and none of another boot", async () => {
+  const { agent } = await setScene();
+  const next = await agent.reboot();
+  const beat = ({ agentId, bootId }: QueueAgent) =>
+    recordHeartbeat(database.db, { agentId, bootId, leaseIds: [] });
+  await assert.rejects(beat(agent), SessionLostError);
+  await beat(next);
+  await age(database.db, { agentId: next.agentId });
+  await assert.rejects(beat(next), SessionLostError);
+  await assert.rejects(next.claim(1), SessionLostError);
+});
+
+Deno.test("reapLeases() leaves offers alone that may still be started, and deadlines that are ahead", async () => {
+  const offered = await setScene();
+  const started = await setScene();
+  const { agentId, bootId } = started.agent;
+  const leaseIds = [started.lease.leaseId];
+  await recordHeartbeat(database.db, { agentId, bootId, leaseIds });
+  await reapLeases(database.db);
+  assert.deepEqual([await offered.place(), await started.place()], [["leases"], ["leases"]]);
+});
+
+Deno.test("a job that ended leaves its device free for the next one, however it ended", async () => {
+  for (const verdict of [COMPLETED, failed("auth_rejected")]) {
+    const { site, agent, lease } = await setScene();
+    await settle(database.db, { agent, lease, verdict, sha256: "a" });
+    const [again] = await enqueue(database.db, site);
+    assert.equal(again?.coalesced, false);
+  }
 });
 
 Deno.test("acceptResult() records a superseded envelope once that comes twice in the same moment", async () => {

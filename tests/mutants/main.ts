@@ -42,12 +42,12 @@ async function passesWithGuards(
 
 function wordsFor(verdict: Verdict): string {
   if (verdict.ended === "failed") return `by "${verdict.test}"`;
-  if (verdict.ended === "never") return "by a test that never ends";
+  if (verdict.ended === "never") return "undecided: the tests did not end in time";
   return verdict.ended === "broken" ? `nothing ran: ${verdict.output.slice(-2_000)}` : "";
 }
 
 function isCaught({ ended }: Verdict): boolean {
-  return ended === "failed" || ended === "never";
+  return ended === "failed";
 }
 
 async function takeEachAway(
