@@ -145,12 +145,11 @@ async function claimAtSite(
     readonly known: readonly GrantedLease[];
   },
 ): Promise<ClaimedAtSite> {
-  // Sent together and run one after the other: each of them sees what was committed while the one before waited.
-  const [capacity, site, { earlier, atSite, atAgent }] = await Promise.all([
-    lockSession(tx, order),
-    lockSiteLimits(tx, siteId),
-    countLive(tx, order, siteId),
-  ]);
+  // One after the other: each of them sees what was committed while the one before waited. Started together they gain nothing,
+  // and when the first one fails the others would run on its connection after the transaction, which may be in another one.
+  const capacity = await lockSession(tx, order);
+  const site = await lockSiteLimits(tx, siteId);
+  const { earlier, atSite, atAgent } = await countLive(tx, order, siteId);
   // The same claim may have come twice at once; the other one held the session until now.
   const again = earlier.filter(({ leaseId }) => !known.some((own) => own.leaseId === leaseId));
   if (again.length > 0) return { leases: again };

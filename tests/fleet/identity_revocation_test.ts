@@ -16,6 +16,8 @@ import { sha256 } from "@rookery/shared/canonical_json.ts";
 import type { AgentId, DeviceId, LeaseId, Sha256 } from "@rookery/shared/ids.ts";
 import type { LeaseClaims } from "@rookery/shared/jobs/lease.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { markRevoked } from "../../control-plane/agents/store.ts";
+import { returnAllLeases } from "../../control-plane/jobs/reap.ts";
 import {
   addDevice,
   backUpNow,
@@ -30,6 +32,7 @@ import { frrConfiguration, outcomeOf } from "../support/backup_report.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 import { refusedAs } from "../support/joining.ts";
+import { inTheSameMoment } from "../support/same_moment.ts";
 
 const database = testDatabase({ poolSize: 12 });
 const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
@@ -148,6 +151,22 @@ Deno.test("a revocation beats heartbeat, blob, result, release and drain, and ea
   const { rows } = await sql`select 1 from revisions where device_id = ${deviceId}`
     .execute(database.db);
   assert.deepEqual(rows, []);
+});
+
+Deno.test("a result that is on its way when its agent is revoked is not taken, not even as a late one", async () => {
+  const { agent, agentId, boot, jobIds: [jobId = assert.fail()] } = await setScene();
+  await using _ = agent;
+  const [lease = assert.fail()] = await boot.claim();
+  const result = await signResult(boot, lease, { status: "cancelled" });
+  const reporting = inTheSameMoment(database, {
+    first: async (tx) => {
+      await markRevoked(tx, agentId);
+      await returnAllLeases(tx, agentId);
+    },
+    second: () => boot.call(reportResult, { params: { leaseId: lease.jti }, body: { result } }),
+  });
+  await assert.rejects(reporting, refusedAs("agent-revoked"));
+  assert.equal((await readJob(plane, jobId)).state, "available");
 });
 
 Deno.test("a blob that is on its way when its agent is revoked is not taken", async () => {

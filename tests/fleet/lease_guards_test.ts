@@ -1,15 +1,13 @@
 /** What guards the lease engine against the same moment: each test holds one transaction where another one has to wait. */
 import assert from "node:assert/strict";
-import { sql, type Transaction } from "kysely";
+import { sql } from "kysely";
 import { upsertSession } from "../../control-plane/agents/store.ts";
-import type { Database } from "../../control-plane/database/schema.ts";
 import { inTransaction } from "../../control-plane/database/transaction.ts";
 import { acceptResult } from "../../control-plane/jobs/accept.ts";
 import { cancelJob } from "../../control-plane/jobs/cancel.ts";
 import { SessionLostError } from "../../control-plane/jobs/claim.ts";
 import { recordHeartbeat } from "../../control-plane/jobs/heartbeat.ts";
 import { reapLeases } from "../../control-plane/jobs/reap.ts";
-import { until } from "../support/agent_bench.ts";
 import { testDatabase } from "../support/database.ts";
 import {
   age,
@@ -25,45 +23,21 @@ import {
   settle,
 } from "../support/queue.ts";
 import { makeCredential } from "../support/ramp.ts";
+import { inTheSameMoment } from "../support/same_moment.ts";
 
 const database = testDatabase({ poolSize: 6 });
 
-/** Holds what `first` did until `second` waits for it; then lets both go on. */
-async function inTheSameMoment<Result>(
-  first: (tx: Transaction<Database>) => Promise<unknown>,
-  second: () => Promise<Result>,
-  meanwhile: () => Promise<unknown> = () => Promise.resolve(),
-): Promise<Result> {
-  const held = Promise.withResolvers<void>();
-  const waited = Promise.withResolvers<void>();
-  const holding = inTransaction(database.db, async (tx) => {
-    await first(tx);
-    held.resolve();
-    await waited.promise;
-  });
-  await held.promise;
-  const waiting = second();
-  try {
-    await until(isSomebodyWaiting, "the second one waits for the first", 10_000);
-    await meanwhile();
-  } finally {
-    waited.resolve();
-    await Promise.allSettled([holding, waiting]);
-  }
-  return await waiting;
-}
-
-async function isSomebodyWaiting(): Promise<boolean> {
-  const rows = await database.sql`select from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock'`;
-  return rows.length > 0;
+/** One device, one agent, one job that waits. */
+async function setQueue() {
+  const site = await makeSite(database.db, { devices: 1 });
+  const agent = await makeAgent(database.db, site);
+  await enqueue(database.db, site);
+  return { site, agent };
 }
 
 /** One device, one agent, one lease of it. */
 async function setScene() {
-  const site = await makeSite(database.db, { devices: 1 });
-  const agent = await makeAgent(database.db, site);
-  await enqueue(database.db, site);
+  const { site, agent } = await setQueue();
   const lease = await grantOne(agent);
   const place = async () => (await placeOf(database.db, lease.jobId)).map((row) => row.place);
   return { site, agent, lease, place };
@@ -87,10 +61,10 @@ Deno.test("reapLeases() leaves the leases of a session that is opened again in t
 Deno.test("reapLeases() looks again at an offer that is started while it waits for it", async () => {
   const { lease, place } = await setScene();
   await age(database.db, { leaseId: lease.leaseId, column: "offer_until" });
-  await inTheSameMoment(
-    (tx) => sql`update leases set running = true where id = ${lease.leaseId}`.execute(tx),
-    () => reapLeases(database.db),
-  );
+  await inTheSameMoment(database, {
+    first: (tx) => sql`update leases set running = true where id = ${lease.leaseId}`.execute(tx),
+    second: () => reapLeases(database.db),
+  });
   assert.deepEqual(await place(), ["leases"]);
 });
 
@@ -171,15 +145,11 @@ Deno.test("acceptResult() records a superseded envelope once that comes twice in
   const { agent, lease } = await setScene();
   await settle(database.db, { agent, lease, verdict: COMPLETED, sha256: "a" });
   const attempt = attemptOf(agent, lease);
-  const envelope = { sha256: "b", durationMs: 5 };
-  const second = await inTheSameMoment(
-    (tx) => acceptResult(tx, attempt, { verdict: COMPLETED, envelope }),
-    () =>
-      inTransaction(
-        database.db,
-        (tx) => acceptResult(tx, attempt, { verdict: COMPLETED, envelope }),
-      ),
-  );
+  const result = { verdict: COMPLETED, envelope: { sha256: "b", durationMs: 5 } };
+  const second = await inTheSameMoment(database, {
+    first: (tx) => acceptResult(tx, attempt, result),
+    second: () => inTransaction(database.db, (tx) => acceptResult(tx, attempt, result)),
+  });
   assert.deepEqual([second.answer, second.duplicate], ["superseded", true]);
   const rows = await database.sql`
     select from attempts where lease_id = ${lease.leaseId} and outcome = 'superseded'`;
@@ -194,17 +164,53 @@ Deno.test("claimJobs() grants no job whose late failure comes after it was chose
   const lease = await grantOne(agent);
   await age(database.db, { leaseId: lease.leaseId, column: "offer_until" });
   await reapLeases(database.db);
-  const granted = await inTheSameMoment(
+  const granted = await inTheSameMoment(database, {
     // A claim that has chosen waits for the versions that it would use.
-    (tx) =>
+    first: (tx) =>
       sql`select from credential_versions where credential_id = ${credentialId} for update`
         .execute(tx),
-    () => agent.claim(1),
-    () => settle(database.db, { agent, lease, verdict: failed("unreachable"), sha256: "late" }),
-  );
+    second: () => agent.claim(1),
+    meanwhile: () =>
+      settle(database.db, { agent, lease, verdict: failed("unreachable"), sha256: "late" }),
+  });
   assert.deepEqual(granted, []);
   const [place] = await placeOf(database.db, lease.jobId);
   assert.deepEqual([place?.place, place?.epoch, place?.fails], ["ready", 1, 1]);
+});
+
+Deno.test("claimJobs() waits for a revocation that is under way, and grants nothing after it", async () => {
+  const { agent } = await setQueue();
+  const claiming = inTheSameMoment(database, {
+    first: (tx) => sql`delete from agent_sessions where agent_id = ${agent.agentId}`.execute(tx),
+    second: () => agent.claim(1),
+  });
+  await assert.rejects(claiming, SessionLostError);
+});
+
+Deno.test("claimJobs() waits for whoever holds the site, and goes by what that one changed", async () => {
+  const { site, agent } = await setQueue();
+  const granted = await inTheSameMoment(database, {
+    first: (tx) => sql`update sites set paused = true where id = ${site.siteId}`.execute(tx),
+    second: () => agent.claim(1),
+  });
+  assert.deepEqual(granted, []);
+});
+
+Deno.test("claimJobs() gives a device that is busy no second session", async () => {
+  const { site, agent } = await setScene();
+  await enqueue(database.db, site, { kind: "check_reachability" });
+  assert.deepEqual(await agent.claim(5), []);
+});
+
+Deno.test("enqueueJobs() makes the job of a policy's run once, also when the first one is over", async () => {
+  const site = await makeSite(database.db, { devices: 1 });
+  const agent = await makeAgent(database.db, site);
+  const occurrence = { policyId: crypto.randomUUID(), at: Temporal.Now.instant() };
+  const [job] = await enqueue(database.db, site, { occurrence });
+  const lease = await grantOne(agent);
+  assert.equal(lease.jobId, job?.jobId);
+  await settle(database.db, { agent, lease, verdict: COMPLETED, sha256: "a" });
+  assert.deepEqual(await enqueue(database.db, site, { occurrence }), []);
 });
 
 Deno.test("the database itself refuses a second lease of a device, of an epoch, and a second open job", async () => {

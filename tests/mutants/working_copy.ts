@@ -104,9 +104,9 @@ async function runTests(
     signal: AbortSignal.any([signal, timeout]),
   }).output();
   signal.throwIfAborted();
-  if (success) return { ended: "passed" };
-  if (timeout.aborted) return { ended: "never" };
   const output = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  if (success) return / 0 passed/.test(output) ? { ended: "broken", output } : { ended: "passed" };
+  if (timeout.aborted) return { ended: "never" };
   // The name may stand far from the word, when the test itself has written something.
   const test = /\n(.+) => \.\/.+\n/.exec(output)?.[1];
   return test === undefined ? { ended: "broken", output } : { ended: "failed", test };

@@ -14,7 +14,7 @@ import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { acceptResult, type Verdict } from "../../control-plane/jobs/accept.ts";
 import { ClaimFloors } from "../../control-plane/jobs/claim_floor.ts";
 import { claimJobs, type GrantedLease } from "../../control-plane/jobs/claim.ts";
-import { type EnqueuedJob, enqueueJobs } from "../../control-plane/jobs/enqueue.ts";
+import { type EnqueuedJob, enqueueJobs, type JobOrder } from "../../control-plane/jobs/enqueue.ts";
 import { upsertSession } from "../../control-plane/agents/store.ts";
 import { returnOtherBoots } from "../../control-plane/jobs/reap.ts";
 import { newId } from "../../control-plane/database/new_id.ts";
@@ -92,7 +92,7 @@ export async function makeAgent(
           siteIds: [site.siteId],
           wanted,
           platforms: ["frr"],
-          kinds: ["backup_config"],
+          kinds: ["backup_config", "check_reachability"],
         },
         floors,
       ),
@@ -100,7 +100,7 @@ export async function makeAgent(
   };
 }
 
-/** Asks for a backup of devices of a site, due now. */
+/** Asks for a job for devices of a site, due now; by default a backup. */
 export function enqueue(
   db: Kysely<Database>,
   site: QueueSite,
@@ -108,14 +108,18 @@ export function enqueue(
     deviceIds?: readonly DeviceId[];
     urgency?: "interactive" | "normal" | "bulk";
     priority?: number;
+    kind?: "backup_config" | "check_reachability";
+    occurrence?: JobOrder["occurrence"];
   } = {},
 ): Promise<EnqueuedJob[]> {
+  const { kind = "backup_config", occurrence } = options;
   return inTransaction(db, (tx) =>
     enqueueJobs(tx, {
       siteId: site.siteId,
       deviceIds: options.deviceIds ?? site.deviceIds,
-      kind: "backup_config",
-      payload: { captures: [] },
+      kind,
+      payload: kind === "backup_config" ? { captures: [] } : {},
+      ...(occurrence ? { occurrence } : {}),
       urgency: options.urgency ?? "normal",
       priority: options.priority ?? 0,
     }));
