@@ -31,7 +31,10 @@ async function play(): Promise<Played> {
       signal: AbortSignal.timeout(MOST_MS),
     }).output();
     const output = [stderr, stdout].map((text) => new TextDecoder().decode(text)).join("");
-    return { code, output, evidence: await readEvidence(folder) };
+    const evidence = await readEvidence(folder).catch((cause: unknown) => {
+      throw new Error(`It left no history:\n${output}`, { cause });
+    });
+    return { code, output, evidence };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -5,7 +5,7 @@ import { PLATFORM_MANNERS } from "./platform.ts";
 /** Faults of the configuration: what comes of it, and how. */
 
 /** Long enough for a reader that settles on a prompt to fall for it. */
-const FALSE_PROMPT_MILLISECONDS = 600;
+const FALSE_PROMPT_MILLISECONDS = 1_200;
 const HUGE_BYTES = 50 * 1024 * 1024;
 const DRIP_TICKS = 150;
 const DRIP_MILLISECONDS = 8;
