@@ -38,13 +38,22 @@ export async function recordCapture(
   if (known?.state === "rejected" || await isSuspect(tx, record, { current, known })) {
     return await quarantine(tx, record, known);
   }
-  const id = known?.state === "quarantined"
-    ? await release(tx, record, known.id)
-    : await insertRevision(tx, record, "accepted");
+  const id = await acceptedId(tx, record, { current, known });
   if (!past) {
     await makeCurrent(tx, { ...of, ...record.attempt, id, text: await textOf(tx, record) });
   }
   return { ...describe(record), kind: "new", revisionId: id };
+}
+
+/** Under which revision an accepted text stands: a superseded report may have filed the very first one already. */
+async function acceptedId(
+  tx: Transaction<Database>,
+  record: CaptureToRecord,
+  { current, known }: { current: KnownRevision | undefined; known: KnownRevision | undefined },
+): Promise<RevisionId> {
+  if (known?.state === "quarantined") return await release(tx, record, known.id);
+  if (known && !current) return await touch(tx, record, known.id);
+  return await insertRevision(tx, record, "accepted");
 }
 
 function isSame(capture: ExaminedCapture, current: KnownRevision): boolean {

@@ -243,6 +243,18 @@ Deno.test("recordBackup() files a superseded report by its digest and changes no
   assert.equal(JSON.stringify(await statusOf(device.deviceId)), JSON.stringify(known));
 });
 
+Deno.test("recordBackup() takes the first text for one revision although a superseded report brought it before", async () => {
+  const device = await makeReportingDevice(database.db);
+  const configuration = frrConfiguration({ interfaces: 10 });
+  await report(to, device, configuration, { attempt: { superseded: true } });
+  await report(to, device, configuration);
+  const revisions = await revisionsOf(device.deviceId);
+  assert.deepEqual(revisions.map(({ state }) => state), ["accepted"]);
+  const current = await database.db.selectFrom("currentTexts").select("revisionId")
+    .where("deviceId", "=", device.deviceId).executeTakeFirstOrThrow();
+  assert.equal(current.revisionId, revisions[0]?.id);
+});
+
 Deno.test("recordBackup() files reports of one device one after the other", async () => {
   const device = await makeReportingDevice(database.db);
   const reports = await Promise.all(
