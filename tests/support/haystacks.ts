@@ -54,11 +54,18 @@ export async function readEverything(
     for (const params of fillings(endpoint, ids)) {
       const reply = await api(endpoint as AnyEndpoint, { params, query: {} } as never)
         .catch((error: Error) => error.message);
-      const text = typeof reply === "string" ? reply : JSON.stringify(reply);
+      const text = typeof reply === "string" ? reply : JSON.stringify(await readFirst(reply));
       replies.push({ name: `reply of ${name}`, text: text ?? "" });
     }
   }
   return replies;
+}
+
+/** Of a stream its first event, after which it is left: what it would tell stands in the outbox, which is a table. */
+async function readFirst(reply: unknown): Promise<unknown> {
+  if (typeof reply !== "object" || !reply || !(Symbol.asyncIterator in reply)) return reply;
+  for await (const event of reply as AsyncIterable<unknown>) return event;
+  return undefined;
 }
 
 function fillings(endpoint: AnyEndpoint, ids: Readonly<Record<string, readonly string[]>>) {
