@@ -184,6 +184,8 @@ Deno.test("the agent as one file backs a device up, hears syslog through a flood
       "the device is backed up",
       60_000,
     );
+    // The first flood brings heaps to the size they work with; from there on nothing may be kept of what is heard.
+    await flood(syslogPort, 10_000, 2);
     const before = await residentMb(running.pid);
     await flood(syslogPort, 10_000, 3);
     await until(async () => {
@@ -191,7 +193,7 @@ Deno.test("the agent as one file backs a device up, hears syslog through a flood
       return await isHinted(siteId, "ada");
     }, "ada is told of");
     const grownMb = await residentMb(running.pid) - before;
-    assert.ok(grownMb < 80, `${grownMb} MB`);
+    assert.ok(grownMb < 60, `${grownMb} MB`);
     await until(
       async () => {
         const { out } = await agent(state, "status", "--state", state);
