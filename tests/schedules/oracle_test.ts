@@ -53,11 +53,9 @@ Deno.test("nextRuns() agrees with the oracle in random zones and years", () => {
   }
 });
 
-Deno.test({
-  name:
-    "nextRuns() agrees with the oracle in all zones with transitions, 2000 to 2040 (ROOKERY_ALL_ZONES=1)",
-  ignore: !ALL,
-  fn() {
+// Ten minutes of computing: for whoever changes the rules.
+if (ALL) {
+  Deno.test("nextRuns() agrees with the oracle in all zones with transitions, 2000 to 2040", () => {
     const span = { from: minuteOf(FIRST_YEAR), to: minuteOf(LAST_YEAR + 1) };
     const sum = { zones: 0, transitions: 0, schedules: 0, runs: 0 };
     for (const zone of Intl.supportedValuesOf("timeZone")) {
@@ -71,5 +69,5 @@ Deno.test({
     assert.ok(sum.zones > 200);
     // deno-lint-ignore no-console -- whoever asks for the long run wants its figures
     console.log(`${JSON.stringify(sum)}, seed ${SEED}, time zones ${process.versions.tz}`);
-  },
-});
+  });
+}
