@@ -1,19 +1,10 @@
-import { z } from "zod";
-import { LocalTime, WEEKDAYS, Weekdays } from "./schedule.ts";
+import type { z } from "zod";
+import { DayWindow } from "./day_window.ts";
+import { WEEKDAYS } from "./schedule.ts";
 import { instantOf } from "./wall_time.ts";
 
-/**
- * When nothing is to be started, by the wall clock of a zone: from `from` to just before `to`, which is on the next day
- * when it is not later. `weekdays` are those on which it begins; every day without them.
- */
-export const Blackout = z.strictObject({
-  weekdays: Weekdays.optional(),
-  from: LocalTime,
-  to: z.union([LocalTime, z.literal("24:00")], "must be a time of day such as 06:00, or 24:00"),
-}).refine(({ from, to }) => from !== to, {
-  path: ["to"],
-  message: "must differ from `from`; a whole day is from 00:00 to 24:00",
-}).meta({ id: "Blackout" });
+/** When nothing is to be started, by the wall clock of a zone. */
+export const Blackout = DayWindow.meta({ id: "Blackout" });
 export type Blackout = z.infer<typeof Blackout>;
 
 /** Whether an instant lies in one of the windows. */

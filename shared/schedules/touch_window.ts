@@ -1,16 +1,6 @@
-import { z } from "zod";
-import { LocalTime, Weekdays } from "./schedule.ts";
+import type { z } from "zod";
+import { DayWindow } from "./day_window.ts";
 
-/**
- * When a device may be touched, by the wall clock of its site: from `from` to just before `to`, which is on the next day
- * when it is not later. `weekdays` are those on which it begins; every day without them.
- */
-export const TouchWindow = z.strictObject({
-  weekdays: Weekdays.optional(),
-  from: LocalTime,
-  to: z.union([LocalTime, z.literal("24:00")], "must be a time of day such as 06:00, or 24:00"),
-}).refine(({ from, to }) => from !== to, {
-  path: ["to"],
-  message: "must differ from `from`; a whole day is from 00:00 to 24:00",
-}).meta({ id: "TouchWindow" });
+/** When a device may be touched, by the wall clock of its site. */
+export const TouchWindow = DayWindow.meta({ id: "TouchWindow" });
 export type TouchWindow = z.infer<typeof TouchWindow>;
