@@ -10,15 +10,9 @@ import { DeviceError } from "../ssh/ssh_failure.ts";
 import type { NegotiatedAlgorithms } from "../ssh/transport.ts";
 import { type CaptureReading, readCapture } from "./capture.ts";
 import type { RunCommand } from "./command.ts";
-import { openCommandLine } from "./command_line.ts";
 import { readFacts } from "./facts.ts";
-import {
-  connectTo,
-  type DeviceOrder,
-  type OnStep,
-  type SessionOptions,
-  withinLimits,
-} from "./order.ts";
+import { onCommandLine } from "./on_command_line.ts";
+import type { DeviceOrder, OnStep, SessionOptions } from "./order.ts";
 
 /** What to back up of a device. */
 export interface BackupOrder extends DeviceOrder {
@@ -41,42 +35,25 @@ export interface BackupReport {
  * Backs up one device: connects, logs in, reads every capture to its proof and then the facts. Throws a `DeviceError`
  * otherwise, see `withinLimits`. All or nothing: one incomplete capture fails the session.
  */
-export function backUpDevice(
+export async function backUpDevice(
   order: BackupOrder,
   options: SessionOptions,
 ): Promise<BackupReport> {
-  return withinLimits(order, options, (signal) => backUp(order, { ...options, signal }));
-}
-
-async function backUp(
-  order: BackupOrder,
-  { signal, onStep }: SessionOptions,
-): Promise<BackupReport> {
+  // Before the device is touched: a name that is none is no reason to log in.
   const captures = namedCaptures(order);
-  const connection = await connectTo(order, { signal, onStep });
-  try {
-    const line = await openCommandLine(connection, {
-      driver: order.driver,
-      secrets: order.credential,
-      idleSeconds: order.limits.idleSeconds,
-      signal,
-    });
-    const readings = await readCaptures(line.run, { order, captures, onStep });
+  const { onStep } = options;
+  const { result, ...session } = await onCommandLine(order, options, async ({ run }) => {
+    const readings = await readCaptures(run, { order, captures, onStep });
     onStep?.("reading facts", 90);
     const known = new Map(readings.map(({ command, raw }) => [command, raw]));
-    const facts = await readFacts(line.run, { driver: order.driver, known });
-    onStep?.("logging out", 95);
-    await line.logOut();
-    return {
-      kind: "backup_config",
-      captures: readings.map(({ outcome, raw }) => ({ outcome, raw })),
-      facts,
-      hostKey: connection.hostKey,
-      algorithms: connection.algorithms,
-    };
-  } finally {
-    await connection.close();
-  }
+    return { readings, facts: await readFacts(run, { driver: order.driver, known }) };
+  });
+  return {
+    kind: "backup_config",
+    captures: result.readings.map(({ outcome, raw }) => ({ outcome, raw })),
+    facts: result.facts,
+    ...session,
+  };
 }
 
 function namedCaptures({ driver, captures }: BackupOrder): readonly Capture[] {

@@ -4,8 +4,8 @@ import { type CommandOutput, MOST_OUTPUT_BYTES } from "@rookery/shared/jobs/run_
 import { DeviceError } from "../ssh/ssh_failure.ts";
 import type { NegotiatedAlgorithms } from "../ssh/transport.ts";
 import type { CommandOutput as CommandReading, RunCommand } from "./command.ts";
-import { openCommandLine } from "./command_line.ts";
-import { connectTo, type DeviceOrder, type SessionOptions, withinLimits } from "./order.ts";
+import { onCommandLine } from "./on_command_line.ts";
+import type { DeviceOrder, SessionOptions } from "./order.ts";
 
 /** Commands to run on a device; that each of them only reads was checked before. */
 export interface CommandsOrder extends DeviceOrder {
@@ -21,27 +21,16 @@ export interface CommandsReport {
 }
 
 /** Runs commands one after the other in one session. One that the device refuses is an answer; a lost session is a failure. */
-export function runCommandsOn(
+export async function runCommandsOn(
   order: CommandsOrder,
   options: SessionOptions,
 ): Promise<CommandsReport> {
-  return withinLimits(order, options, async (signal) => {
-    const connection = await connectTo(order, { ...options, signal });
-    try {
-      const line = await openCommandLine(connection, {
-        driver: order.driver,
-        secrets: order.credential,
-        idleSeconds: order.limits.idleSeconds,
-        signal,
-      });
-      const outputs = await runEach(line.run, order, options);
-      await line.logOut();
-      const { hostKey, algorithms } = connection;
-      return { kind: "run_commands", outputs, hostKey, algorithms };
-    } finally {
-      await connection.close();
-    }
-  });
+  const { result: outputs, ...session } = await onCommandLine(
+    order,
+    options,
+    ({ run }) => runEach(run, order, options),
+  );
+  return { kind: "run_commands", outputs, ...session };
 }
 
 async function runEach(
