@@ -11,6 +11,7 @@ import type { Database } from "../database/schema.ts";
 import { hasTags } from "../devices/tag_filter.ts";
 import { isVisible, type Scope } from "../permissions/scope.ts";
 import { fulfils, isOneOf, type JobFilter } from "./job_filter.ts";
+import { savedStarts } from "./site_limits.ts";
 
 /** A job with what its place says about it. */
 export interface JobRow {
@@ -165,8 +166,7 @@ function holdOf(digests: Readonly<Record<string, string>>) {
     when ${credentialHold} is not null then ${credentialHold}
     when (select count(*) from leases b where b.site_id = j.site_id) >= s.max_live then 'site_limit'
     when (select count(*) from leases b where b.site_id = j.site_id) >= s.live_limit then 'site_slowed'
-    when s.starts_per_minute is not null and s.starts_left + s.starts_per_minute / 60.0
-      * extract(epoch from clock_timestamp() - s.starts_at) < 1 then 'start_rate'
+    when ${savedStarts} < 1 then 'start_rate'
     when not exists (select 1 from agent_sites x join agent_sessions e on e.agent_id = x.agent_id
       where x.site_id = j.site_id and e.expires_at > now())
       then case when exists (select 1 from agent_sites x join agents a on a.id = x.agent_id

@@ -11,7 +11,8 @@ import type { Verdict } from "./accept.ts";
 import { backupWork } from "./backup_work.ts";
 import { commandsWork, detectWork, reachWork } from "./reading_work.ts";
 
-export type Grant = Selectable<GrantsTable>;
+/** A lease that was granted, with the kind of its job: what was granted says it, and never a report. */
+export type Grant = Selectable<GrantsTable> & { readonly kind: string };
 
 /** What a result is judged and settled with. */
 export interface Settlement extends TextServices {

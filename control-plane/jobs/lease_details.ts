@@ -83,16 +83,22 @@ function credentialOf(row: Record<string, unknown>) {
 }
 
 /**
- * The site of a lease and who may speak under it: its holder, or the last one after it was lost. Undefined too when the
+ * The site of a lease, the kind of its job and who may speak under it: its holder, or the last one after it was lost. Undefined too when the
  * device is gone, with all that is known of it: what an agent kept of it has nowhere to go.
  */
 export async function findGrant(
   db: Kysely<Database>,
   held: { agentId: AgentId; leaseId: LeaseId },
 ) {
-  return await db.selectFrom("grants").selectAll("grants")
+  return await db.selectFrom("grants")
     .innerJoin("devices", "devices.id", "grants.deviceId")
-    .where("leaseId", "=", held.leaseId).where("agentId", "=", held.agentId)
+    .innerJoin(
+      "jobs",
+      (join) =>
+        join.onRef("jobs.siteId", "=", "grants.siteId").onRef("jobs.id", "=", "grants.jobId"),
+    )
+    .selectAll("grants").select("jobs.kind")
+    .where("grants.leaseId", "=", held.leaseId).where("grants.agentId", "=", held.agentId)
     .executeTakeFirst();
 }
 

@@ -1,4 +1,4 @@
-import { sql, type Transaction } from "kysely";
+import type { Transaction } from "kysely";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
 import { type Failure, failureSentence } from "@rookery/shared/jobs/failure.ts";
 import { JOB_KINDS, JobKind } from "@rookery/shared/jobs/mod.ts";
@@ -76,17 +76,10 @@ async function judge(by: Settlement, grant: Grant, { report }: ResultClaims): Pr
     const login = loginVerdict(report.failure.code);
     return { verdict: { status: "failed", failure: report.failure }, login };
   }
-  const kind = await kindOf(by, grant);
+  const kind = JobKind.parse(grant.kind);
   const outcome = JOB_KINDS[kind].outcome.safeParse(report.outcome);
   if (!outcome.success) return invalid("The outcome does not have the form of its job's kind.");
   return await workOf(kind).judge(by, grant, outcome.data);
-}
-
-/** What was granted says it, and never the report. */
-async function kindOf({ db }: Settlement, { siteId, jobId }: Grant): Promise<JobKind> {
-  const { rows } = await sql<{ kind: string }>`
-    select kind from jobs where site_id = ${siteId} and id = ${jobId}`.execute(db);
-  return JobKind.parse(rows[0]?.kind);
 }
 
 function invalid(detail: string): Judged {

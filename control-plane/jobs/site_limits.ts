@@ -24,7 +24,7 @@ export async function lockSiteLimits(
 ): Promise<SiteLimits | undefined> {
   const { rows: [site] } = await sql<SiteLimits>`
     select id as site_id, least(max_live, coalesce(live_limit, max_live)) as max_live,
-      queue_version, floor(${saved})::int as starts, exists (select 1 from devices d
+      queue_version, floor(${savedStarts})::int as starts, exists (select 1 from devices d
         where d.site_id = sites.id and d.windows is not null) as has_windows
     from sites
     where id = ${siteId} and not paused and not exists (select 1 from installation where maintenance)
@@ -32,8 +32,11 @@ export async function lockSiteLimits(
   return site;
 }
 
-/** As many as were saved up by now. A whole one at least can be, or a slow rate would never give any. */
-const saved = sql`(case when starts_per_minute is not null then least(
+/**
+ * Starts that a row of sites has saved up by now; null: any number. A whole one at least can be, or a slow rate would never
+ * give any.
+ */
+export const savedStarts = sql`(case when starts_per_minute is not null then least(
   greatest(1, starts_per_minute * ${SAVED_SECONDS}::float / 60),
   starts_left + starts_per_minute / 60.0 * extract(epoch from clock_timestamp() - starts_at)) end)`;
 
@@ -45,6 +48,6 @@ export async function spendStarts(
 ): Promise<void> {
   if (starts === null || granted === 0) return;
   await sql`
-    update sites set starts_left = ${saved} - ${granted}::int, starts_at = clock_timestamp()
+    update sites set starts_left = ${savedStarts} - ${granted}::int, starts_at = clock_timestamp()
     where id = ${siteId}`.execute(tx);
 }
