@@ -39,9 +39,12 @@ Deno.test("the event loop goes on while megabytes of hostile text are examined, 
   // What this machine needs for one of the works in this thread is what nobody else may have to wait for.
   const bytes = new TextEncoder().encode(hostile());
   const work = await longestSilence(() => doTextWork("measure", { ...rules, bytes }));
-  const whileTicking = async <T>(step: string, run: () => Promise<T>): Promise<T> => {
+  const whileTicking = async <T>(step: string, run: () => Promise<T>, mayRepeat = true) => {
     const answers: T[] = [];
-    const gap = await longestSilence(async () => answers.push(await run()));
+    const silence = () => longestSilence(async () => answers.push(await run()));
+    // What the work itself holds up, it holds up every time; what a busy machine does, hardly twice.
+    let gap = await silence();
+    if (mayRepeat && gap >= work / 3) gap = Math.min(gap, await silence());
     assert.ok(gap < work / 3, `while it was to ${step}, nothing else ran for ${gap} of ${work} ms`);
     const [answer] = answers;
     assert.ok(answer);
@@ -53,6 +56,7 @@ Deno.test("the event loop goes on while megabytes of hostile text are examined, 
   const { captures: [capture] } = await whileTicking(
     "record",
     () => inTransaction(database.db, (tx) => recordBackup(tx, { ...services, attempt, examined })),
+    false,
   );
   assert.ok(capture);
   const params = { revisionId: capture.revisionId };
@@ -74,11 +78,11 @@ Deno.test("a text on one long line is read in the other thread, however small", 
 
 /** Each wants a tag of its own: work of many seconds, in few bytes. A thread that gives it up is busy to its end. */
 function manySecrets(): string {
-  return Array.from({ length: 250_000 }, (_, n) => ` neighbor 10.0.0.1 password ${n}\n`).join("");
+  return Array.from({ length: 150_000 }, (_, n) => ` neighbor 10.0.0.1 password ${n}\n`).join("");
 }
 
 Deno.test("a thread gives up what takes too long, and goes on with what waits behind it", async () => {
-  const thread = new TextThread({ mostSeconds: 2 });
+  const thread = new TextThread({ mostSeconds: 1 });
   try {
     const slow = new TextEncoder().encode(manySecrets());
     const quick = new TextEncoder().encode("password once\n");
@@ -87,7 +91,7 @@ Deno.test("a thread gives up what takes too long, and goes on with what waits be
       thread.run("redact", { bytes: quick, ...rules }),
     ]);
     assert.ok(first.status === "rejected" && first.reason instanceof TextTooSlowError);
-    assert.match(first.reason.message, /^Cannot redact a text: it takes longer than 2 s$/);
+    assert.match(first.reason.message, /^Cannot redact a text: it takes longer than 1 s$/);
     assert.ok(second.status === "fulfilled");
     assert.match(second.value, /^password <secret:[a-z2-7]{5}>\n$/);
   } finally {
@@ -96,13 +100,13 @@ Deno.test("a thread gives up what takes too long, and goes on with what waits be
 });
 
 Deno.test("a configuration that takes too long to read is a failed backup, and nothing of it is filed", async () => {
-  using texts = startTexts({ mostSeconds: 2 });
+  using texts = startTexts({ mostSeconds: 1 });
   const device = await makeReportingDevice(database.db);
   const slow = frrConfiguration().replace("uplink 1\n", `uplink 1\n${manySecrets()}`);
   const refused = await report({ ...plane.services, texts }, device, slow);
   assert.ok(!refused.ok);
   assert.equal(refused.failure.code, "configuration_too_large");
-  assert.match(refused.failure.detail, /^Capture running takes too long to read: .* 2 s\.$/);
+  assert.match(refused.failure.detail, /^Capture running takes too long to read: .* 1 s\.$/);
   const { call } = await plane.administrator();
   const { items } = await call(listRevisions, { params: { deviceId: device.deviceId } });
   assert.deepEqual(items, []);

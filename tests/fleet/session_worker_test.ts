@@ -21,6 +21,8 @@ const POLICY = { networks: ["127.0.0.0/8"] };
 /** The machine may be busy: nothing here is about speed. */
 const LONG = { connectSeconds: 60, idleSeconds: 60, totalSeconds: 300, maxBytes: 25_000_000 };
 const never = new AbortController().signal;
+/** Longer than the pause after a first fault. */
+const FIRST_PAUSE_MS = 300;
 
 type ThreadOptions = Partial<ConstructorParameters<typeof SessionThreads>[0]>;
 
@@ -190,7 +192,7 @@ Deno.test("megabytes of hostile text do not hold up the thread that sends heartb
 });
 
 Deno.test("a device that blocks its thread for good holds up nobody who comes after it", async () => {
-  await using spinner = await startSpinner({ blockedMs: 7_000 });
+  await using spinner = await startSpinner({ blockedMs: 5_000 });
   await using other = await startDevice(makeRecording("frr", 15));
   using scene = makeThreads();
   const controller = new AbortController();
@@ -209,7 +211,7 @@ Deno.test("a device that blocks its thread for good holds up nobody who comes af
 });
 
 Deno.test("a thread that stands still is ended: the one to blame is named, the others are tried again", async () => {
-  await using spinner = await startSpinner({ blockedMs: 5_000 });
+  await using spinner = await startSpinner({ blockedMs: 4_000 });
   await using slow = await startDevice(makeRecording("frr", 8), { fault: "slow_drip" });
   using scene = makeThreads({ threads: 1, limits: { stallMs: 2_000 } });
   const bystander = codeOf(scene.run(orderFor(slow, { limits: LONG })));
@@ -248,20 +250,23 @@ Deno.test("a session stands still while nobody says that the fence holds, as whe
 });
 
 Deno.test("wipe() ends a thread that does not listen, with its sockets, and the next session gets a new one", async () => {
-  await using spinner = await startSpinner({ blockedMs: 4_000 });
   await using slow = await startDevice(makeRecording("frr", 9), { fault: "slow_drip" });
-  using scene = makeThreads({ threads: 1 });
+  await using other = await startDevice(makeRecording("frr", 11));
+  using scene = makeThreads({ threads: 1, url: STANDING.url });
   const controller = new AbortController();
-  const endings = [spinner.order, orderFor(slow, { limits: LONG })]
-    .map((order) => codeOf(scene.run(order, controller.signal)));
-  await spinner.blocked();
+  const start = (order: BackupOrder) => codeOf(scene.run(order, controller.signal));
+  const reading = start(orderFor(slow, { limits: LONG }));
+  const { commands } = slow.log;
+  await until(() => commands.includes("show running-config"), "it is read", 60_000);
+  const standing = start({ ...orderFor(other, { limits: LONG }), target: STANDING.target });
+  await delay(FIRST_PAUSE_MS);
+  const typed = commands.length;
   controller.abort(new DeviceError("lease_lost"));
   scene.threads.wipe();
-  const { commands } = spinner.device.log;
-  const typed = commands.length;
-  const next = codeOf(scene.run(orderFor(slow, { limits: LONG })));
-  assert.deepEqual(await Promise.all(endings), ["lease_lost", "lease_lost"]);
+  const next = codeOf(scene.run(orderFor(other, { limits: LONG })));
+  assert.deepEqual(await Promise.all([reading, standing]), ["lease_lost", "lease_lost"]);
   assert.equal(await next, "complete");
+  await until(() => slow.log.open === 0, "its connection is closed", 60_000);
   assert.equal(commands.length, typed, "the device was spoken to after the fence");
   assert.deepEqual(scene.log, [], "being fenced is no fault");
 });
@@ -338,9 +343,6 @@ Deno.test("a thread that goes on crashing is started again after longer and long
   assert.ok(performance.now() - startedAt >= 1_700);
   assert.equal(await codeOf(scene.run(orderFor(quick, { limits: LONG }))), "complete");
 });
-
-/** Longer than the pause after a first fault. */
-const FIRST_PAUSE_MS = 300;
 
 Deno.test("threads that are blocked for good are counted in both places, and told of once", async () => {
   let told = 0;
