@@ -6,7 +6,10 @@ import { inTransaction } from "../database/transaction.ts";
 const KEPT_HOURS = 24;
 const BATCH = 10_000;
 
-/** Deletes what no reader goes back to, a batch at a time, and notes how far. Twice is as good as once. */
+/**
+ * Deletes what no reader goes back to, a batch at a time, and notes how far. Twice is as good as once. What no reader could be
+ * shown yet stays, however old (`readOutbox`): the floor never stands before the place where the next ones begin.
+ */
 export async function trimOutbox(
   db: Kysely<Database>,
   { keptHours = KEPT_HOURS }: { readonly keptHours?: number } = {},
@@ -15,7 +18,8 @@ export async function trimOutbox(
     deleted = await inTransaction(db, async (tx) => {
       const { rows: [trimmed] } = await sql<{ count: number }>`
         with old as (
-          select xid, id, at from outbox order by xid, id limit ${BATCH}
+          select xid, id, at from outbox where xid < pg_snapshot_xmin(pg_current_snapshot())
+          order by xid, id limit ${BATCH}
         ), gone as (
           delete from outbox o using old where o.xid = old.xid and o.id = old.id
             and old.at < now() - make_interval(hours => ${keptHours}::int)
