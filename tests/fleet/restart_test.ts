@@ -12,8 +12,8 @@ import type { Child } from "../support/processes.ts";
 import { ProcessGroup } from "../support/processes.ts";
 
 /** Devices that send slowly, so that sessions are open whenever something is killed. */
-const SLOW = 10;
-const DEVICES = 24;
+const SLOW = 8;
+const DEVICES = 18;
 /** The children of a stage are read while steps begin and end; the test around them sees to leaks. */
 const STEP = { sanitizeOps: false, sanitizeResources: false };
 

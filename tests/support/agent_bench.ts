@@ -269,15 +269,25 @@ export async function untilJob(plane: TestControlPlane, jobId: JobId, ...states:
   return await readJob(plane, jobId);
 }
 
+/** How often is looked: what is asked for costs more than what is only looked at, and delays what is waited for. */
+const LOOK_MS = { least: 10, most: 100 };
+/** Of the time of a wait, at most so much is spent on asking; a long one is asked about more seldom. */
+const ASKING = { share: 1 / 6, elapsed: 1 / 25 };
+
 /** Waits until something is so, looking every few milliseconds; fails after `ms`. */
 export async function until(
   isSo: () => boolean | Promise<boolean>,
   what: string,
   ms = 30_000,
 ): Promise<void> {
-  const giveUpAt = performance.now() + ms;
-  while (!await isSo()) {
-    if (performance.now() > giveUpAt) throw new Error(`Waited ${ms} ms in vain until ${what}`);
-    await delay(10);
+  const startedAt = performance.now();
+  for (let askedAt = startedAt;; askedAt = performance.now()) {
+    const answer = isSo();
+    if (await answer) return;
+    const now = performance.now();
+    if (now > startedAt + ms) throw new Error(`Waited ${ms} ms in vain until ${what}`);
+    const rest = Math.max((now - askedAt) / ASKING.share, (now - startedAt) * ASKING.elapsed);
+    const { least, most } = LOOK_MS;
+    await delay(typeof answer === "boolean" ? least : Math.min(most, Math.max(least, rest)));
   }
 }
