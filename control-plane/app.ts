@@ -27,6 +27,7 @@ import { mountPolicies } from "./policies/routes.ts";
 import type { Services } from "./services.ts";
 import { mountSessions } from "./sessions/routes.ts";
 import { findSessionCaller } from "./sessions/store.ts";
+import { mountSettings } from "./settings/routes.ts";
 import { mountSetup } from "./setup/routes.ts";
 import { mountSites } from "./sites/routes.ts";
 import { mountQueue } from "./queue/routes.ts";
@@ -60,6 +61,7 @@ function mountPeople(app: App, services: Services): void {
   mountSessions(app, services);
   mountApiTokens(app, services);
   mountUsers(app, services);
+  mountSettings(app, services);
   mountAudit(app, services);
 }
 

@@ -19,11 +19,13 @@ import type { StreamServices, StreamTimes } from "./outbox/open_stream.ts";
 import { StreamSlots } from "./outbox/stream_slots.ts";
 import { callerNow } from "./sessions/caller_now.ts";
 import { LoginThrottle } from "./sessions/login_throttle.ts";
+import { LiveSettings } from "./settings/live_settings.ts";
 import { type Passwords, startPasswords } from "./users/passwords.ts";
 
 /** Everything that routes need: one set per process. */
 export interface Services extends AgentServices, StreamServices {
   readonly passwords: Passwords;
+  readonly settings: LiveSettings;
   readonly throttle: LoginThrottle;
   readonly cookie: SessionCookie;
   readonly trustedProxies: TrustedProxies;
@@ -49,6 +51,8 @@ export async function startServices(
 ): Promise<Services & AsyncDisposable> {
   const installation = await db.selectFrom("installation").select(["id", "incarnation"])
     .executeTakeFirstOrThrow();
+  const settings = new LiveSettings(db);
+  await settings.refresh();
   const passwords = given.passwords ?? startPasswords();
   const texts = startTexts();
   const wakeups = new Wakeups(db);
@@ -74,6 +78,7 @@ export async function startServices(
     streamSlots: new StreamSlots(),
     ...(given.streamTimes ? { streamTimes: given.streamTimes } : {}),
     callerNow: (caller) => callerNow(db, caller),
+    settings,
     throttle: new LoginThrottle(),
     cookie: sessionCookie(config.publicUrl),
     async [Symbol.asyncDispose]() {

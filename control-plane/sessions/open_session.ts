@@ -6,26 +6,28 @@ import type { UserCaller } from "../http/caller.ts";
 import type { SessionCookie } from "../http/cookie.ts";
 import type { RouteContext } from "../http/route.ts";
 import { grantsOf } from "../permissions/scope.ts";
+import type { LiveSettings } from "../settings/live_settings.ts";
 import type { Passwords } from "../users/passwords.ts";
 import { toUser, type UserRow } from "../users/store.ts";
-import { insertSession } from "./store.ts";
+import { insertSession, type OpenedSession } from "./store.ts";
 
 /** What everything needs that logs people in. */
 export interface OpenSessionServices {
   readonly db: Kysely<Database>;
   readonly passwords: Passwords;
   readonly cookie: SessionCookie;
+  readonly settings: LiveSettings;
 }
 
 type Origin = Pick<RouteContext, "address" | "requestId" | "request">;
 
-/** Logs a person in: opens a session and writes down from where. Returns the value of the cookie. */
+/** Logs a person in: opens a session and writes down from where. Returns what the cookie holds, and for how long. */
 export async function openSession(
   tx: Transaction<Database>,
   user: UserRow,
   from: Origin,
-): Promise<string> {
-  const { id, secret } = await insertSession(tx, {
+): Promise<Pick<OpenedSession, "secret" | "seconds">> {
+  const { id, secret, seconds } = await insertSession(tx, {
     userId: user.id,
     userAgent: from.request.headers.get("user-agent") ?? "",
     address: from.address,
@@ -35,7 +37,7 @@ export async function openSession(
     action: "session.create",
     target: { kind: "session", id },
   });
-  return secret;
+  return { secret, seconds };
 }
 
 /** The caller that a fresh session of `user` will be. */

@@ -18,8 +18,9 @@ import { requireBrowserSession } from "../http/authenticate.ts";
 import { route } from "../http/route.ts";
 import { findUser, findUserByName, setPassword, type UserRow } from "../users/store.ts";
 import type { LoginThrottle } from "./login_throttle.ts";
+import { checkNewPassword } from "../users/password_policy.ts";
 import { openSession, type OpenSessionServices, toMe } from "./open_session.ts";
-import { deleteSession, deleteSessionsOf, selectSessions, SESSION_SECONDS } from "./store.ts";
+import { deleteSession, deleteSessionsOf, selectSessions } from "./store.ts";
 
 export interface SessionServices extends OpenSessionServices {
   readonly throttle: LoginThrottle;
@@ -36,8 +37,8 @@ function mountLogin(app: App, services: SessionServices): void {
   const { db, cookie } = services;
   route(app, login, async ({ body }, context) => {
     const user = await checkPassword(services, { ...body, address: context.address });
-    const secret = await inTransaction(db, (tx) => openSession(tx, user, context));
-    context.setHeader("set-cookie", cookie.set(secret, SESSION_SECONDS));
+    const opened = await inTransaction(db, (tx) => openSession(tx, user, context));
+    context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
     return toMe(user, "session");
   });
   route(app, logout, async (_input, context) => {
@@ -84,8 +85,9 @@ function mountOwnSessions(app: App, { db }: SessionServices): void {
 }
 
 function mountOwnPassword(app: App, services: SessionServices): void {
-  const { db, passwords } = services;
+  const { db, passwords, settings } = services;
   route(app, changePassword, async ({ body }, context) => {
+    await checkNewPassword(settings, body.newPassword, "newPassword");
     const except = requireBrowserSession(context.caller);
     const { userId, username } = context.caller;
     const { address } = context;

@@ -5,11 +5,8 @@ import type { Database, SessionsTable } from "../database/schema.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { digestSecret, newSecret } from "../http/secret_token.ts";
 import { grantsOf } from "../permissions/scope.ts";
+import { inForce } from "../settings/in_force.ts";
 
-/** A session ends after this, whatever is done in it. */
-export const SESSION_SECONDS = 7 * 86_400;
-/** A session ends when nothing was done in it for this long. */
-const IDLE_SECONDS = 12 * 3_600;
 /** Not every request writes: the time of last use is this coarse. */
 const TOUCH_SECONDS = 60;
 
@@ -19,26 +16,38 @@ export interface NewSession {
   readonly address: string;
 }
 
+/** A session that was just opened. */
+export interface OpenedSession {
+  readonly id: string;
+  readonly secret: string;
+  readonly seconds: number;
+}
+
 /** Opens a session; the secret goes into the cookie and is kept nowhere. */
 export async function insertSession(
   tx: Transaction<Database>,
   session: NewSession,
-): Promise<{ readonly id: string; readonly secret: string }> {
+): Promise<OpenedSession> {
   const secret = newSecret("rks");
   const id = newId<string>();
-  await tx.insertInto("sessions").values({
+  const { seconds } = await tx.insertInto("sessions").values({
     id,
     userId: session.userId,
     secretSha256: digestSecret(secret),
     userAgent: session.userAgent.slice(0, 300),
     address: session.address,
-    expiresAt: sql`now() + make_interval(secs => ${SESSION_SECONDS})`,
-  }).execute();
-  return { id, secret };
+    expiresAt: sql`now() + make_interval(hours => ${inForce("security.session_hours")})`,
+  }).returning(sql<number>`extract(epoch from expires_at - created_at)::int`.as("seconds"))
+    .executeTakeFirstOrThrow();
+  return { id, secret, seconds };
 }
 
+/** A time that was made shorter since ends those that were opened before, too. */
 const isLive = sql<boolean>`sessions.expires_at > now()
-  and sessions.last_used_at > now() - make_interval(secs => ${IDLE_SECONDS})`;
+  and sessions.created_at > now() - make_interval(hours => ${inForce("security.session_hours")})
+  and sessions.last_used_at > now() - make_interval(mins => ${
+  inForce("security.session_idle_minutes")
+})`;
 
 /** The person of a session that is not over, unless they were disabled. */
 export async function findSessionCaller(

@@ -9,7 +9,8 @@ import type { Database } from "../database/schema.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
 import { callerOf, openSession, type OpenSessionServices, toMe } from "../sessions/open_session.ts";
-import { deleteSessionsOf, SESSION_SECONDS } from "../sessions/store.ts";
+import { deleteSessionsOf } from "../sessions/store.ts";
+import { checkNewPassword } from "../users/password_policy.ts";
 import {
   findUser,
   hasAdministrator,
@@ -26,13 +27,15 @@ export function mountSetup(app: App, services: OpenSessionServices): void {
   mountRecovery(app, services);
 }
 
-function mountFirstAdministrator(app: App, { db, passwords, cookie }: OpenSessionServices): void {
+function mountFirstAdministrator(app: App, services: OpenSessionServices): void {
+  const { db, passwords, cookie, settings } = services;
   route(app, setUp, async ({ body: { token, password, ...names } }, context) => {
     const link = { purpose: "setup", secret: token } as const;
     if (await hasAdministrator(db)) alreadySetUp();
     if (!await findSetupLink(db, link)) deadLink();
+    await checkNewPassword(settings, password);
     const passwordHash = await passwords.hash(password);
-    const { user, secret } = await inTransaction(db, async (tx) => {
+    const { user, opened } = await inTransaction(db, async (tx) => {
       await lockAdministrators(tx);
       if (await hasAdministrator(tx)) alreadySetUp();
       if (!await useSetupLink(tx, link)) deadLink();
@@ -41,19 +44,21 @@ function mountFirstAdministrator(app: App, { db, passwords, cookie }: OpenSessio
       const target = { kind: "user", id: user.id };
       const actor = actorOf({ ...context, caller: callerOf(user, "") });
       await writeAudit(tx, { actor, action: "user.set_up", target });
-      return { user, secret: await openSession(tx, user, context) };
+      return { user, opened: await openSession(tx, user, context) };
     });
-    context.setHeader("set-cookie", cookie.set(secret, SESSION_SECONDS));
+    context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
     return toMe(user, "session");
   });
 }
 
-function mountRecovery(app: App, { db, passwords, cookie }: OpenSessionServices): void {
+function mountRecovery(app: App, services: OpenSessionServices): void {
+  const { db, passwords, cookie, settings } = services;
   route(app, recover, async ({ body }, context) => {
     const link = { purpose: "recovery", secret: body.token } as const;
     if (!await findSetupLink(db, link)) deadLink();
+    await checkNewPassword(settings, body.password);
     const passwordHash = await passwords.hash(body.password);
-    const { user, secret } = await inTransaction(db, async (tx) => {
+    const { user, opened } = await inTransaction(db, async (tx) => {
       await lockAdministrators(tx);
       const used = await useSetupLink(tx, link);
       if (!used?.userId) return deadLink();
@@ -64,9 +69,9 @@ function mountRecovery(app: App, { db, passwords, cookie }: OpenSessionServices)
       const target = { kind: "user", id: user.id };
       const actor = actorOf({ ...context, caller: callerOf(user, "") });
       await writeAudit(tx, { actor, action: "user.recover", target });
-      return { user, secret: await openSession(tx, user, context) };
+      return { user, opened: await openSession(tx, user, context) };
     });
-    context.setHeader("set-cookie", cookie.set(secret, SESSION_SECONDS));
+    context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
     return toMe(user, "session");
   });
 }

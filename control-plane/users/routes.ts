@@ -11,6 +11,8 @@ import { requireBrowserSession } from "../http/authenticate.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import { deleteSessionsOf } from "../sessions/store.ts";
+import type { LiveSettings } from "../settings/live_settings.ts";
+import { checkNewPassword } from "./password_policy.ts";
 import type { Passwords } from "./passwords.ts";
 import {
   changeUser,
@@ -26,6 +28,7 @@ import {
 export interface UserServices {
   readonly db: Kysely<Database>;
   readonly passwords: Passwords;
+  readonly settings: LiveSettings;
 }
 
 /** Users, as an administrator manages them. */
@@ -42,9 +45,10 @@ export function mountUsers(app: App, services: UserServices): void {
   mountChanges(app, services);
 }
 
-function mountChanges(app: App, { db, passwords }: UserServices): void {
+function mountChanges(app: App, { db, passwords, settings }: UserServices): void {
   route(app, createUser, async ({ body: { password, ...user } }, context) => {
     requireBrowserSession(context.caller);
+    await checkNewPassword(settings, password);
     const passwordHash = await passwords.hash(password);
     return await inTransaction(db, async (tx) => {
       const row = await insertUser(tx, { ...user, passwordHash });

@@ -19,6 +19,8 @@ export const PERMISSIONS = {
   "jobs:write": "Start, cancel and repeat jobs",
   "policies:read": "See policies and what became of their runs",
   "policies:write": "Create, change, run and delete policies",
+  "settings:read": "See the settings of the installation",
+  "settings:write": "Change the settings of the installation",
   "sites:read": "See sites and their settings",
   "sites:write": "Create, change and delete sites",
   "tasks:read": "See long work of the control plane and its progress",

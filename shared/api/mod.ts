@@ -16,6 +16,7 @@ import * as manyJobs from "./many_jobs.ts";
 import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
 import * as sessions from "./sessions.ts";
+import * as settings from "./settings.ts";
 import * as setup from "./setup.ts";
 import * as sites from "./sites.ts";
 import * as tasks from "./tasks.ts";
@@ -40,6 +41,7 @@ const NOUNS = {
   policies,
   queue,
   sessions,
+  settings,
   setup,
   sites,
   tasks,

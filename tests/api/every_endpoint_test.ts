@@ -9,7 +9,8 @@ import { testDatabase } from "../support/database.ts";
 
 const plane = testControlPlane(testDatabase());
 const NIL = "00000000-0000-4000-8000-000000000000";
-const DIGEST = "0".repeat(64);
+/** What there is nothing of, where ids are no UUIDs. */
+const ABSENT: Readonly<Record<string, string>> = { sha256: "0".repeat(64), key: "no.such" };
 
 const forPeople = ENDPOINTS.filter(isForPeople);
 
@@ -172,7 +173,7 @@ interface Sent {
 function send(endpoint: AnyEndpoint, sent: Sent = {}): Promise<Response> {
   const path = endpoint.path.replaceAll(
     /:(\w+)/g,
-    (_match, name: string) => sent.id ?? (name === "sha256" ? DIGEST : NIL),
+    (_match, name: string) => sent.id ?? ABSENT[name] ?? NIL,
   );
   return plane.fetch(sent.search === undefined ? path : `${path}?${sent.search}`, {
     method: endpoint.method,
