@@ -15,6 +15,7 @@ import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
 import { can, reachOf, type UserCaller } from "../http/caller.ts";
 import { route } from "../http/route.ts";
+import type { LiveSettings } from "../settings/live_settings.ts";
 import { isSiteVisible } from "../jobs/job_queries.ts";
 import {
   type ApiTokenRow,
@@ -23,8 +24,15 @@ import {
   selectApiTokens,
 } from "./store.ts";
 
+export interface ApiTokenServices {
+  readonly db: Kysely<Database>;
+  readonly settings: LiveSettings;
+}
+
+const USUAL_DAYS = 90;
+
 /** A person's own API tokens. */
-export function mountApiTokens(app: App, { db }: { readonly db: Kysely<Database> }): void {
+export function mountApiTokens(app: App, { db, settings }: ApiTokenServices): void {
   route(app, listApiTokens, async (_input, { caller }) => {
     return { items: (await selectApiTokens(db, caller.userId)).map(toApiToken) };
   });
@@ -32,9 +40,10 @@ export function mountApiTokens(app: App, { db }: { readonly db: Kysely<Database>
     requireBrowserSession(context.caller);
     const { userId } = context.caller;
     refuseUnheld(body.permissions, context.caller);
+    const expiresInDays = await chooseDays(settings, body.expiresInDays);
     return await inTransaction(db, async (tx) => {
       await refuseUnreached(tx, body, context.caller);
-      const { row, secret } = await insertApiToken(tx, { ...body, userId });
+      const { row, secret } = await insertApiToken(tx, { ...body, expiresInDays, userId });
       const target = { kind: "api_token", id: row.id };
       const { name, permissions, siteIds } = row;
       const detail = { name, expiresAt: row.expiresAt?.toString(), permissions, siteIds };
@@ -52,6 +61,15 @@ export function mountApiTokens(app: App, { db }: { readonly db: Kysely<Database>
       await writeAudit(tx, { actor: actorOf(context), action: "api_token.revoke", target, detail });
     });
   });
+}
+
+async function chooseDays(settings: LiveSettings, asked: number | undefined): Promise<number> {
+  const most = (await settings.read())["security.api_token_max_days"];
+  if (asked === undefined) return Math.min(USUAL_DAYS, most);
+  if (asked <= most) return asked;
+  const detail = `must be at most ${most}, which the setting security.api_token_max_days allows`;
+  const pointer = "#/expiresInDays";
+  throw new ProblemError("validation", `${pointer}: ${detail}`, { errors: [{ detail, pointer }] });
 }
 
 /** A token is made of what its person has. */

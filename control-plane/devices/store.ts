@@ -2,6 +2,7 @@ import { type Insertable, type Kysely, sql, type Transaction, type Updateable } 
 import type { CredentialId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import type { Database, DevicesTable } from "../database/schema.ts";
 import { isVisible, type Scope, whereVisible } from "../permissions/scope.ts";
+import { inForce } from "../settings/in_force.ts";
 import { tagNames } from "./device_tags.ts";
 import { hasTags } from "./tag_filter.ts";
 
@@ -35,11 +36,18 @@ export function selectDevices(db: Kysely<Database>, selection: DeviceSelection) 
 /** A device with the names of its tags. */
 export type DeviceRow = Awaited<ReturnType<typeof selectDevices>>[number];
 
+/** What is not given is as the settings say. */
 export async function insertDevice(
   db: Kysely<Database>,
   device: Insertable<DevicesTable>,
 ): Promise<void> {
-  await db.insertInto("devices").values(device).execute();
+  await db.insertInto("devices").values({
+    ...device,
+    connectSeconds: device.connectSeconds ?? inForce("device_defaults.connect_seconds"),
+    idleSeconds: device.idleSeconds ?? inForce("device_defaults.idle_seconds"),
+    totalSeconds: device.totalSeconds ?? inForce("device_defaults.total_seconds"),
+    maxBytes: device.maxBytes ?? inForce("device_defaults.max_bytes"),
+  }).execute();
 }
 
 export async function updateDevice(

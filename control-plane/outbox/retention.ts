@@ -1,9 +1,8 @@
 import { type Kysely, sql } from "kysely";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
+import { inForce } from "../settings/in_force.ts";
 
-/** Readers that were away for longer read anew what they show. */
-const KEPT_HOURS = 24;
 const BATCH = 10_000;
 
 /**
@@ -12,8 +11,12 @@ const BATCH = 10_000;
  */
 export async function trimOutbox(
   db: Kysely<Database>,
-  { keptHours = KEPT_HOURS }: { readonly keptHours?: number } = {},
+  { keptHours }: { readonly keptHours?: number } = {},
 ): Promise<void> {
+  // Readers that were away for longer read anew what they show.
+  const hours = keptHours === undefined
+    ? inForce("retention.events_hours")
+    : sql`${keptHours}::int`;
   for (let deleted = BATCH; deleted === BATCH;) {
     deleted = await inTransaction(db, async (tx) => {
       const { rows: [trimmed] } = await sql<{ count: number }>`
@@ -22,7 +25,7 @@ export async function trimOutbox(
           order by xid, id limit ${BATCH}
         ), gone as (
           delete from outbox o using old where o.xid = old.xid and o.id = old.id
-            and old.at < now() - make_interval(hours => ${keptHours}::int)
+            and old.at < now() - make_interval(hours => ${hours})
           returning o.xid
         ), noted as (
           update outbox_floor f set xid = greatest(f.xid, g.xid)

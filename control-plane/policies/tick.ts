@@ -2,13 +2,11 @@ import { type Kysely, sql } from "kysely";
 import { nextRuns } from "@rookery/shared/schedules/next_runs.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
+import { inForce } from "../settings/in_force.ts";
 import { cancelStopped } from "./cancel_waiting.ts";
 import { type ReadClock, readClock } from "./clock.ts";
 import { decideDue } from "./decide_due.ts";
 import { lockPolicy, setNextAt } from "./store.ts";
-
-/** How long the ledger goes back. */
-const LEDGER_DAYS = 90;
 
 interface TickOptions {
   readonly clock?: ReadClock;
@@ -57,7 +55,7 @@ export async function refreshPlans(
 
 /** Drops old lines of the ledger, and policies that were deleted before them. */
 export async function forgetOldRuns(db: Kysely<Database>): Promise<void> {
-  const before = sql`now() - make_interval(days => ${LEDGER_DAYS})`;
+  const before = sql`now() - make_interval(days => ${inForce("retention.policy_runs_days")})`;
   await sql`delete from occurrences where decided_at < ${before} and decision is not null`.execute(
     db,
   );

@@ -1,4 +1,5 @@
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { DEFAULTS } from "@rookery/shared/settings/mod.ts";
 import { networkOf } from "../http/address.ts";
 import { canonicalUsername } from "../users/username.ts";
 
@@ -8,12 +9,18 @@ interface Limit {
   readonly longestSeconds: number;
 }
 
-/** For one account from one network. */
-const PAIR: Limit = { free: 5, longestSeconds: 900 };
+/** What an installation may have otherwise. */
+export interface LoginLimits {
+  readonly "security.login_free_failures": number;
+  readonly "security.login_longest_wait_seconds": number;
+}
+
 /** For one network, whatever the account: many people may share it. */
-const NETWORK: Limit = { free: 50, longestSeconds: 900 };
-/** For one account, wherever from: never long, or anybody could lock its owner out. */
-const ACCOUNT: Limit = { free: 20, longestSeconds: 60 };
+const NETWORK_FREE = 50;
+/** For one account, wherever from. */
+const ACCOUNT_FREE = 20;
+/** Never long, or anybody could lock its owner out. */
+const ACCOUNT_LONGEST_SECONDS = 60;
 /** Who has not failed for this long begins anew. */
 const FORGET_SECONDS = 1_800;
 /** Bounds the memory that an attacker can fill; the oldest are forgotten first. */
@@ -22,10 +29,6 @@ const MOST_KEYS = 20_000;
 interface Failures {
   readonly count: number;
   readonly lastAtSeconds: number;
-}
-
-interface Counter extends Limit {
-  readonly key: string;
 }
 
 /** Slows guessing down: the wait doubles with every failure. Kept in memory, so each replica counts for itself. */
@@ -43,34 +46,42 @@ export class LoginThrottle {
    * Counts an attempt as failed before it is checked, so that many at once cannot slip through; throws
    * `too-many-requests` when it is too early for another.
    */
-  begin(account: string, address: string): void {
-    const { pair, network, all } = countersOf(account, address);
-    const waitFor = this.#knownPairs.has(pair.key) ? [pair, network] : all;
-    const wait = Math.max(...waitFor.map((counter) => this.#waitOf(counter)));
+  begin(account: string, address: string, limits: LoginLimits = DEFAULTS): void {
+    const { pair, network, owner } = keysOf(account, address);
+    const free = limits["security.login_free_failures"];
+    const longestSeconds = limits["security.login_longest_wait_seconds"];
+    const wait = Math.max(
+      this.#waitOf(pair, { free, longestSeconds }),
+      this.#waitOf(network, { free: NETWORK_FREE, longestSeconds }),
+      this.#knownPairs.has(pair) ? 0 : this.#waitOf(owner, {
+        free: ACCOUNT_FREE,
+        longestSeconds: Math.min(ACCOUNT_LONGEST_SECONDS, longestSeconds),
+      }),
+    );
     if (wait > 0) {
       throw new ProblemError("too-many-requests", "There were too many failed attempts.", {
         retryAfterSeconds: Math.ceil(wait),
       });
     }
-    for (const { key } of all) this.#add(key);
+    for (const key of [pair, network, owner]) this.#add(key);
   }
 
   /** Takes the attempt back: it succeeded. What network and account failed before, with others, stays. */
   succeed(account: string, address: string): void {
-    const { pair } = countersOf(account, address);
+    const { pair } = keysOf(account, address);
     this.giveBack(account, address);
-    this.#failures.delete(pair.key);
-    this.#knownPairs.delete(pair.key);
-    this.#knownPairs.add(pair.key);
+    this.#failures.delete(pair);
+    this.#knownPairs.delete(pair);
+    this.#knownPairs.add(pair);
     forgetOldest(this.#knownPairs);
   }
 
   /** Takes the attempt back: it was not checked, so nothing was learnt by it. */
   giveBack(account: string, address: string): void {
-    for (const { key } of countersOf(account, address).all) this.#takeBack(key);
+    for (const key of Object.values(keysOf(account, address))) this.#takeBack(key);
   }
 
-  #waitOf({ key, free, longestSeconds }: Counter): number {
+  #waitOf(key: string, { free, longestSeconds }: Limit): number {
     const failures = this.#recent(key);
     if (!failures || failures.count < free) return 0;
     const wait = Math.min(2 ** (failures.count - free), longestSeconds);
@@ -99,13 +110,12 @@ export class LoginThrottle {
   }
 }
 
-function countersOf(account: string, address: string) {
+/** What failures are counted by: an account from a network, the network, the account. */
+function keysOf(account: string, address: string) {
   const name = canonicalUsername(account);
   // One household or server has a whole /64 of IPv6: its addresses are no more apart than one person's guesses.
   const from = networkOf(address);
-  const pair = { ...PAIR, key: `pair ${name} ${from}` };
-  const network = { ...NETWORK, key: `network ${from}` };
-  return { pair, network, all: [pair, network, { ...ACCOUNT, key: `account ${name}` }] } as const;
+  return { pair: `pair ${name} ${from}`, network: `network ${from}`, owner: `account ${name}` };
 }
 
 function forgetOldest(kept: Map<string, unknown> | Set<string>): void {

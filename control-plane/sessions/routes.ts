@@ -110,10 +110,10 @@ interface Attempt {
 
 /** One answer, in one time, for an unknown name, a wrong password and a disabled user. */
 async function checkPassword(
-  { db, passwords, throttle }: SessionServices,
+  { db, passwords, throttle, settings }: SessionServices,
   { username, password, address }: Attempt,
 ): Promise<UserRow> {
-  throttle.begin(username, address);
+  throttle.begin(username, address, await settings.read());
   const { user, matches } = await comparePassword({ db, passwords }, username, password)
     .catch((error: unknown) => {
       throttle.giveBack(username, address);

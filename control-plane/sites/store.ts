@@ -2,6 +2,7 @@ import { type Insertable, type Kysely, sql, type Transaction, type Updateable } 
 import type { SiteId, TenantId } from "@rookery/shared/ids.ts";
 import type { Database, SitesTable } from "../database/schema.ts";
 import { type Scope, whereVisible } from "../permissions/scope.ts";
+import { inForce } from "../settings/in_force.ts";
 
 export interface SiteSelection {
   readonly scope: Scope;
@@ -20,8 +21,16 @@ export function selectSites(db: Kysely<Database>, selection: SiteSelection) {
     .orderBy("id").limit(limit).execute();
 }
 
+/** What is not given is as the settings say. */
 export function insertSite(db: Kysely<Database>, site: Insertable<SitesTable>) {
-  return db.insertInto("sites").values(site).returningAll().executeTakeFirstOrThrow();
+  return db.insertInto("sites").values({
+    ...site,
+    hostKeyPolicy: site.hostKeyPolicy ?? inForce("site_defaults.host_key_policy"),
+    maxLive: site.maxLive ?? inForce("site_defaults.max_live"),
+    maxQueued: site.maxQueued ?? inForce("site_defaults.max_queued"),
+    leaseTtlSeconds: site.leaseTtlSeconds ?? inForce("site_defaults.lease_ttl_seconds"),
+    shrinkPercent: site.shrinkPercent ?? inForce("site_defaults.shrink_percent"),
+  }).returningAll().executeTakeFirstOrThrow();
 }
 
 export async function updateSite(

@@ -55,8 +55,8 @@ export const createApiToken = endpoint({
   summary: "Make an API token; its secret is shown once",
   body: z.strictObject({
     name: Name,
-    /** 90 days by default, a year at most. */
-    expiresInDays: z.int().min(1).max(366).default(90),
+    /** 90 days by default; at most a year, or what `security.api_token_max_days` says. */
+    expiresInDays: z.int().min(1).max(366).optional(),
     /** Makes a token for this and nothing else. Default: all that its person may do. */
     permissions: z.array(Permission).min(1).max(100).optional(),
     /** Makes a token for these sites alone, with permissions that are about sites. */

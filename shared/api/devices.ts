@@ -59,7 +59,8 @@ export const Platform = z.string().max(40).refine(
   `must be a platform that has a driver: ${[...DRIVERS.keys()].join(", ")}`,
 ).meta({ example: "cisco_iosxe" });
 
-const DeviceFields = {
+/** What may be written of a device. */
+export const DeviceFields = {
   name: Name,
   host: Host,
   port: z.int().min(1).max(65_535),
@@ -115,16 +116,17 @@ export const createDevice = endpoint({
   path: "/api/v1/devices",
   access: "devices:write",
   summary: "Create a device",
+  description: "What is left out is as the settings of the category device_defaults say.",
   body: z.strictObject({
     siteId: SiteId,
     ...DeviceFields,
     port: DeviceFields.port.default(22),
     credentialId: DeviceFields.credentialId.default(null),
     legacyAlgorithms: DeviceFields.legacyAlgorithms.default(false),
-    connectSeconds: DeviceFields.connectSeconds.default(20),
-    idleSeconds: DeviceFields.idleSeconds.default(60),
-    totalSeconds: DeviceFields.totalSeconds.default(600),
-    maxBytes: DeviceFields.maxBytes.default(20 * 1024 * 1024),
+    connectSeconds: DeviceFields.connectSeconds.optional(),
+    idleSeconds: DeviceFields.idleSeconds.optional(),
+    totalSeconds: DeviceFields.totalSeconds.optional(),
+    maxBytes: DeviceFields.maxBytes.optional(),
     windows: DeviceFields.windows.default(null),
     tags: Tags.default([]),
   }),

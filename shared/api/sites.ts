@@ -5,7 +5,8 @@ import { HostKeyPolicy } from "../jobs/lease.ts";
 import { TimeZone } from "../schedules/time_zone.ts";
 import { listOf, Name, Page } from "./page.ts";
 
-const SiteFields = {
+/** What may be written of a site. */
+export const SiteFields = {
   name: Name,
   timeZone: TimeZone,
   hostKeyPolicy: HostKeyPolicy,
@@ -48,16 +49,17 @@ export const createSite = endpoint({
   path: "/api/v1/sites",
   access: "sites:write",
   summary: "Create a site",
+  description: "What is left out is as the settings of the category site_defaults say.",
   body: z.strictObject({
     name: Name,
     /** Left out where there is only one tenant. */
     tenantId: TenantId.optional(),
     timeZone: SiteFields.timeZone.default("UTC"),
-    hostKeyPolicy: SiteFields.hostKeyPolicy.default("first_use"),
-    maxLive: SiteFields.maxLive.default(10),
-    maxQueued: SiteFields.maxQueued.default(10_000),
-    leaseTtlSeconds: SiteFields.leaseTtlSeconds.default(180),
-    shrinkPercent: SiteFields.shrinkPercent.default(50),
+    hostKeyPolicy: SiteFields.hostKeyPolicy.optional(),
+    maxLive: SiteFields.maxLive.optional(),
+    maxQueued: SiteFields.maxQueued.optional(),
+    leaseTtlSeconds: SiteFields.leaseTtlSeconds.optional(),
+    shrinkPercent: SiteFields.shrinkPercent.optional(),
     paused: SiteFields.paused.default(false),
     startsPerMinute: SiteFields.startsPerMinute.default(null),
   }),

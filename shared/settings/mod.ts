@@ -3,11 +3,19 @@
  * the agent, fields of a site) is none. A setting that changed nothing would be a lie, so each of them is tried by a test.
  */
 import { z } from "zod";
+import { DEVICE_DEFAULTS, SITE_DEFAULTS } from "./inventory_defaults.ts";
 import { QUEUE } from "./queue.ts";
+import { RETENTION } from "./retention.ts";
 import { SECURITY } from "./security.ts";
 
 /** By key, which is its category and its name: `security.session_hours`. */
-export const SETTINGS = { ...SECURITY, ...QUEUE } as const;
+export const SETTINGS = {
+  ...SECURITY,
+  ...QUEUE,
+  ...SITE_DEFAULTS,
+  ...DEVICE_DEFAULTS,
+  ...RETENTION,
+} as const;
 
 export type SettingKey = keyof typeof SETTINGS;
 export type SettingValue<Key extends SettingKey> = z.output<(typeof SETTINGS)[Key]["schema"]>;

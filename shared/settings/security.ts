@@ -22,4 +22,22 @@ export const SECURITY = {
     description: "How long a login lasts in which nothing is done; for those that exist, too",
     unit: "minutes",
   }),
+  "security.api_token_max_days": setting({
+    schema: z.int().min(1).max(366),
+    default: 366,
+    description: "The longest that a new API token may live; those that exist live on",
+    unit: "days",
+  }),
+  "security.login_free_failures": setting({
+    schema: z.int().min(1).max(20),
+    default: 5,
+    description: "Wrong passwords in a row, for one account from one network, before waits begin",
+    unit: "attempts",
+  }),
+  "security.login_longest_wait_seconds": setting({
+    schema: z.int().min(1).max(1_800),
+    default: 900,
+    description: "How long the wait between two guesses at a password becomes at most",
+    unit: "seconds",
+  }),
 } as const;

@@ -3,6 +3,7 @@ import type { z } from "zod";
 /** What the number of a setting counts. */
 export const UNITS = [
   "attempts",
+  "bytes",
   "characters",
   "days",
   "devices",

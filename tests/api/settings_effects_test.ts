@@ -1,5 +1,9 @@
 /** Every setting is tried: that it changes what it says, at the replica that did not make the change. */
 import assert from "node:assert/strict";
+import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
+import { getDevice } from "@rookery/shared/api/devices.ts";
+import { getPolicy, listOccurrences } from "@rookery/shared/api/policies.ts";
+import { createSite, getSite } from "@rookery/shared/api/sites.ts";
 import { changePassword, getMe, listSessions } from "@rookery/shared/api/sessions.ts";
 import { getQueue, updateQueue } from "@rookery/shared/api/queue.ts";
 import { getSetting, resetSetting, updateSettings } from "@rookery/shared/api/settings.ts";
@@ -7,7 +11,17 @@ import { createUser } from "@rookery/shared/api/users.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { SETTING_KEYS, type SettingKey, type SettingValue } from "@rookery/shared/settings/mod.ts";
-import { addDevice, backUpNow, freshName, makeSite, readJob } from "../support/agent_bench.ts";
+import { trimOutbox } from "../../control-plane/outbox/retention.ts";
+import { forgetOldRuns } from "../../control-plane/policies/tick.ts";
+import { setScene, tickAt } from "../support/policies.ts";
+import {
+  addDevice,
+  backUpNow,
+  freshName,
+  makeSite,
+  readJob,
+  until,
+} from "../support/agent_bench.ts";
 import { ADMINISTRATOR, type Person, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 
@@ -119,6 +133,126 @@ effect("queue.max_queued", "refuses what is beyond it", async ({ admin, set }) =
   await assert.rejects(backUpNow(plane, further), { type: "queue-full" });
   await set(open + 2);
   await backUpNow(plane, further);
+});
+
+effect("security.api_token_max_days", "bounds new API tokens", async ({ admin, set }) => {
+  const create = (expiresInDays?: number) =>
+    admin.call(createApiToken, {
+      body: { name: freshName("token"), ...expiresInDays && { expiresInDays } },
+    });
+  const longer = await create(31);
+  await set(30);
+  await refusedAt("#/expiresInDays", create(31));
+  const usual = await create();
+  assert.equal(secondsBetween(usual.createdAt, usual.expiresAt ?? ""), 30 * 86_400);
+  const headers = { authorization: `Bearer ${longer.secret}` };
+  await plane.call(getMe, {}, { headers });
+});
+
+effect("security.login_free_failures", "says when guessing has to wait", async ({ set }) => {
+  const guess = async (username: string) => {
+    const attempts = [1, 2, 3].map(() => plane.logIn(username, "wrong password"));
+    const refusals = await Promise.all(
+      attempts.map((attempt) => attempt.catch(({ type }) => type)),
+    );
+    return refusals.toSorted();
+  };
+  assert.deepEqual(await guess("free.five"), Array(3).fill("invalid-credentials"));
+  await set(2);
+  const [first, second, third] = await guess("free.two");
+  assert.deepEqual([first, second], ["invalid-credentials", "invalid-credentials"]);
+  assert.equal(third, "too-many-requests");
+});
+
+effect("security.login_longest_wait_seconds", "ends the growth of waits", async ({ set }) => {
+  const { throttle } = plane.services;
+  const patient = {
+    "security.login_free_failures": 20,
+    "security.login_longest_wait_seconds": 1,
+  };
+  for (let n = 0; n < 12; n++) throttle.begin("waits.long", "192.0.2.10", patient);
+  const wait = async () => {
+    const refused = await plane.logIn("waits.long", "wrong password").catch((error) => error);
+    assert.ok(refused instanceof ProblemError && refused.type === "too-many-requests");
+    return refused.retryAfterSeconds ?? assert.fail();
+  };
+  assert.ok(await wait() > 100);
+  await set(30);
+  assert.ok(await wait() <= 30);
+});
+
+const SITES = [
+  ["site_defaults.host_key_policy", "hostKeyPolicy", "strict"],
+  ["site_defaults.max_live", "maxLive", 7],
+  ["site_defaults.max_queued", "maxQueued", 700],
+  ["site_defaults.lease_ttl_seconds", "leaseTtlSeconds", 77],
+  ["site_defaults.shrink_percent", "shrinkPercent", 17],
+] as const;
+
+for (const [key, field, value] of SITES) {
+  effect(key, "is what new sites have that say nothing else", async ({ admin, set }) => {
+    const create = (more = {}) =>
+      admin.call(createSite, { body: { name: freshName("site"), ...more } });
+    const before = await create();
+    assert.notEqual(before[field], value);
+    await set(value);
+    assert.equal((await create())[field], value);
+    assert.equal((await create({ [field]: before[field] }))[field], before[field]);
+    const params = { siteId: before.id };
+    assert.equal((await admin.call(getSite, { params }))[field], before[field]);
+  });
+}
+
+const DEVICES = [
+  ["device_defaults.connect_seconds", "connectSeconds", 11],
+  ["device_defaults.idle_seconds", "idleSeconds", 22],
+  ["device_defaults.total_seconds", "totalSeconds", 333],
+  ["device_defaults.max_bytes", "maxBytes", 44_444],
+] as const;
+
+for (const [key, field, value] of DEVICES) {
+  effect(key, "is what new devices have that say nothing else", async ({ admin, set }) => {
+    const siteId = await makeSite(plane);
+    const create = async (more = {}) => {
+      const params = { deviceId: await addDevice(plane, siteId, more) };
+      return (await admin.call(getDevice, { params }))[field];
+    };
+    const before = await create();
+    assert.notEqual(before, value);
+    await set(value);
+    assert.equal(await create(), value);
+    assert.equal(await create({ [field]: before }), before);
+  });
+}
+
+effect("retention.events_hours", "says which events are kept", async ({ admin, set }) => {
+  await backUpNow(plane, [await addDevice(plane, await makeSite(plane))]);
+  await database.sql`update outbox set at = now() - interval '3 hours'`;
+  const count = async () => {
+    await trimOutbox(database.db);
+    const [row] = await database.sql<{ count: number }[]>`select count(*)::int from outbox`;
+    return row?.count ?? assert.fail();
+  };
+  assert.ok(await count() > 0);
+  await set(2);
+  // What a transaction of any database of the server may yet stand before is kept until that has ended.
+  await until(async () => await count() === 0, "what is older is gone");
+  await admin.call(getQueue, {});
+});
+
+effect("retention.policy_runs_days", "says how far the ledger goes back", async ({ set }) => {
+  await using scene = await setScene(plane);
+  const policyId = await scene.add();
+  const { nextAt } = await scene.admin.call(getPolicy, { params: { policyId } });
+  await tickAt(database.db, nextAt ?? assert.fail());
+  await database.sql`update occurrences set decided_at = now() - interval '40 days'`;
+  const runs = async () => {
+    await forgetOldRuns(database.db);
+    return (await scene.admin.call(listOccurrences, { params: { policyId } })).items.length;
+  };
+  assert.equal(await runs(), 1);
+  await set(30);
+  assert.equal(await runs(), 0);
 });
 
 Deno.test("every setting has a test of its effect", () => {
