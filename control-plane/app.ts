@@ -23,7 +23,10 @@ import { mountPages } from "./http/pages.ts";
 import { mountProblems } from "./http/problems.ts";
 import { mountLeases } from "./jobs/lease_routes.ts";
 import { mountJobs } from "./jobs/routes.ts";
+import { mountPermissions } from "./permissions/routes.ts";
+import { mountViewers } from "./permissions/viewer_routes.ts";
 import { mountPolicies } from "./policies/routes.ts";
+import { mountRoles } from "./roles/routes.ts";
 import type { Services } from "./services.ts";
 import { mountSessions } from "./sessions/routes.ts";
 import { findSessionCaller } from "./sessions/store.ts";
@@ -62,6 +65,9 @@ function mountPeople(app: App, services: Services): void {
   mountApiTokens(app, services);
   mountUsers(app, services);
   mountSettings(app, services);
+  mountRoles(app, services);
+  mountPermissions(app, services);
+  mountViewers(app, services);
   mountAudit(app, services);
 }
 

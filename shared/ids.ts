@@ -52,6 +52,11 @@ export const TaskId = id("TaskId");
 export type TaskId = z.infer<typeof TaskId>;
 export const UserId = id("UserId");
 export type UserId = z.infer<typeof UserId>;
+export const RoleId = id("RoleId");
+export type RoleId = z.infer<typeof RoleId>;
+/** A row of permissions, of which roles are made. */
+export const PermissionId = id("PermissionId");
+export type PermissionId = z.infer<typeof PermissionId>;
 export const ApiTokenId = id("ApiTokenId");
 export type ApiTokenId = z.infer<typeof ApiTokenId>;
 

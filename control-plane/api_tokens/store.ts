@@ -4,7 +4,8 @@ import { newId } from "../database/new_id.ts";
 import type { ApiTokensTable, Database } from "../database/schema.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { digestSecret, newSecret } from "../http/secret_token.ts";
-import { grantsOf, narrowGrants } from "../permissions/scope.ts";
+import { grantsOf, narrowGrants } from "../permissions/grants.ts";
+import { rulesOf } from "../permissions/rules.ts";
 
 export type ApiTokenRow = Selectable<ApiTokensTable>;
 
@@ -63,6 +64,7 @@ function selectLive(db: Kysely<Database>) {
   return db.selectFrom("apiTokens").innerJoin("users", "users.id", "apiTokens.userId")
     .select(["apiTokens.id", "apiTokens.name", "users.id as userId", "users.username"])
     .select(["users.administrator", "apiTokens.permissions", "apiTokens.siteIds"])
+    .select(rulesOf.as("rules"))
     .select(sql<boolean>`coalesce(api_tokens.last_used_at, '-infinity')
       < now() - make_interval(secs => ${TOUCH_SECONDS})`.as("stale"))
     .where("apiTokens.revokedAt", "is", null)

@@ -2,7 +2,7 @@ import { type Insertable, type Kysely, sql } from "kysely";
 import type { CredentialKind, CredentialState } from "@rookery/shared/api/credentials.ts";
 import type { CredentialId, TenantId } from "@rookery/shared/ids.ts";
 import type { CredentialsTable, CredentialVersionsTable, Database } from "../database/schema.ts";
-import { isVisible, type Scope } from "../permissions/scope.ts";
+import { isTenantVisible, isVisible, type Scope } from "../permissions/scope.ts";
 import { liveLimit } from "./ramp.ts";
 
 /** A credential with what may be known of its current version. */
@@ -46,8 +46,6 @@ export async function selectCredentials(
   selection: CredentialSelection,
 ): Promise<CredentialRow[]> {
   const { after, credentialId, scope } = selection;
-  const visible = scope.all ? sql`true` : sql`c.tenant_id in (
-      select tenant_id from sites where ${isVisible("sites.id", scope)})`;
   const { rows } = await sql<CredentialRow>`
     select c.id, c.tenant_id, c.name, c.kind, c.username, c.local_name, v.version, v.has_password,
       v.has_private_key, v.has_enable_secret, v.state, v.state_since, v.last_success_at,
@@ -62,7 +60,7 @@ export async function selectCredentials(
         and d.archived_at is not null and ${isVisible("d.site_id", scope)}) as archived_devices
     from credentials c join credential_versions v
       on v.credential_id = c.id and v.version = c.current_version
-    where ${visible}
+    where ${isTenantVisible("c.tenant_id", scope)}
       ${after === undefined ? sql`` : sql`and c.id > ${after}`}
       ${credentialId === undefined ? sql`` : sql`and c.id = ${credentialId}`}
     order by c.id limit ${selection.limit}`.execute(db);

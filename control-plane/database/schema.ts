@@ -25,8 +25,10 @@ import type {
   JoinTokenId,
   LeaseId,
   OccurrenceId,
+  PermissionId,
   PolicyId,
   RevisionId,
+  RoleId,
   SiteId,
   TaskId,
   TenantId,
@@ -103,7 +105,7 @@ export interface SetupLinksTable {
 }
 
 export interface RolesTable {
-  id: string;
+  id: RoleId;
   name: string;
   description: Generated<string>;
   builtIn: Generated<boolean>;
@@ -111,23 +113,24 @@ export interface RolesTable {
 }
 
 export interface PermissionsTable {
-  id: string;
+  id: PermissionId;
   name: string;
   description: Generated<string>;
   actions: string[];
-  selector: unknown | null;
   builtIn: Generated<boolean>;
   createdAt: Generated<Temporal.Instant>;
+  tenantIds: string[] | null;
+  siteIds: string[] | null;
 }
 
 export interface RolePermissionsTable {
-  roleId: string;
-  permissionId: string;
+  roleId: RoleId;
+  permissionId: PermissionId;
 }
 
 export interface UserRolesTable {
   userId: UserId;
-  roleId: string;
+  roleId: RoleId;
 }
 
 export interface AuditRowsTable {

@@ -1,11 +1,16 @@
 import type { Access, Permission } from "@rookery/shared/api/access.ts";
-import type { AgentId, ApiTokenId, BootId, SiteId, UserId } from "@rookery/shared/ids.ts";
+import type { AgentId, ApiTokenId, BootId, SiteId, TenantId, UserId } from "@rookery/shared/ids.ts";
 
 /** Which sites a permission reaches. Tag selectors will be a third form. */
 export type Scope = { readonly all: true } | {
   readonly all: false;
   readonly siteIds: readonly SiteId[];
+  /** Tenants that are reached as a whole, sites to come included; what sites they have stands in `siteIds` too. */
+  readonly tenantIds?: readonly TenantId[];
 };
+
+/** Each permission that somebody holds, and how far it reaches. */
+export type Grants = ReadonlyMap<Permission, Scope>;
 
 export const EVERYTHING: Scope = { all: true };
 export const NOTHING: Scope = { all: false, siteIds: [] };
@@ -16,7 +21,7 @@ export interface UserCaller {
   readonly userId: UserId;
   readonly username: string;
   /** Each permission the person holds, and how far it reaches. */
-  readonly grants: ReadonlyMap<Permission, Scope>;
+  readonly grants: Grants;
   readonly via:
     | { readonly kind: "session"; readonly sessionId: string }
     | {

@@ -3,38 +3,10 @@
  * `whereVisible`, so that somebody of one site never learns what another has.
  */
 import { type Expression, sql, type SqlBool } from "kysely";
-import { type Permission, PERMISSIONS } from "@rookery/shared/api/access.ts";
-import type { SiteId } from "@rookery/shared/ids.ts";
-import { can, EVERYTHING, type Scope } from "../http/caller.ts";
+import type { SiteId, TenantId } from "@rookery/shared/ids.ts";
+import { can, type Scope } from "../http/caller.ts";
 
 export { can, type Scope };
-
-/** What a user may do. Roles will be read here; until then an administrator may do everything, others nothing. */
-export function grantsOf(user: { readonly administrator: boolean }): ReadonlyMap<
-  Permission,
-  Scope
-> {
-  if (!user.administrator) return new Map();
-  return new Map((Object.keys(PERMISSIONS) as Permission[]).map((name) => [name, EVERYTHING]));
-}
-
-/** What is left of a person's grants to a token that was made for less; never more than the person has now. */
-export function narrowGrants(
-  grants: ReadonlyMap<Permission, Scope>,
-  limit: {
-    readonly permissions: readonly string[] | null;
-    readonly siteIds: readonly SiteId[] | null;
-  },
-): ReadonlyMap<Permission, Scope> {
-  const kept = [...grants].filter(([name]) => limit.permissions?.includes(name) ?? true);
-  return new Map(kept.map(([name, scope]) => [name, narrowScope(scope, limit.siteIds)]));
-}
-
-function narrowScope(scope: Scope, siteIds: readonly SiteId[] | null): Scope {
-  if (siteIds === null) return scope;
-  if (scope.all) return { all: false, siteIds };
-  return { all: false, siteIds: scope.siteIds.filter((siteId) => siteIds.includes(siteId)) };
-}
 
 interface Filterable<Query> {
   where(expression: Expression<SqlBool>): Query;
@@ -55,11 +27,14 @@ export function whereTenantVisible<Query extends Filterable<Query>>(
   column: string,
   scope: Scope,
 ): Query {
-  if (scope.all) return query;
-  return query.where(
-    sql<SqlBool>`${sql.ref(column)} in (
-      select tenant_id from sites where ${isVisible("sites.id", scope)})`,
-  );
+  return scope.all ? query : query.where(isTenantVisible(column, scope));
+}
+
+/** The predicate of `whereTenantVisible`, for statements written as SQL. */
+export function isTenantVisible(column: string, scope: Scope): Expression<SqlBool> {
+  if (scope.all) return sql<SqlBool>`true`;
+  return sql<SqlBool>`(${sql.ref(column)} = any(${[...scope.tenantIds ?? []]}::uuid[])
+    or ${sql.ref(column)} in (select tenant_id from sites where ${isVisible("sites.id", scope)}))`;
 }
 
 /** The predicate itself, for statements written as SQL. */
@@ -79,4 +54,9 @@ export function areVisible(column: string, scope: Scope): Expression<SqlBool> {
 /** The same of one site, for what was read for many callers at once. */
 export function reachesSite(scope: Scope, siteId: SiteId): boolean {
   return scope.all || scope.siteIds.includes(siteId);
+}
+
+/** Whether a tenant is reached as a whole, with the sites that it will have. */
+export function reachesTenant(scope: Scope, tenantId: TenantId): boolean {
+  return scope.all || (scope.tenantIds?.includes(tenantId) ?? false);
 }

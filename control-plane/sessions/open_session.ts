@@ -2,13 +2,12 @@ import type { Kysely, Transaction } from "kysely";
 import type { Me } from "@rookery/shared/api/sessions.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
-import type { UserCaller } from "../http/caller.ts";
+import type { Grants, UserCaller } from "../http/caller.ts";
 import type { SessionCookie } from "../http/cookie.ts";
 import type { RouteContext } from "../http/route.ts";
-import { grantsOf } from "../permissions/scope.ts";
 import type { LiveSettings } from "../settings/live_settings.ts";
 import type { Passwords } from "../users/passwords.ts";
-import { toUser, type UserRow } from "../users/store.ts";
+import { type ShownUser, toUser, type UserRow } from "../users/store.ts";
 import { insertSession, type OpenedSession } from "./store.ts";
 
 /** What everything needs that logs people in. */
@@ -40,18 +39,18 @@ export async function openSession(
   return { secret, seconds };
 }
 
-/** The caller that a fresh session of `user` will be. */
+/** Who a fresh session of `user` will speak for, as an audit row names them: what they may do is not looked up. */
 export function callerOf(user: UserRow, sessionId: string): UserCaller {
   return {
     kind: "user",
     userId: user.id,
     username: user.username,
-    grants: grantsOf(user),
+    grants: new Map(),
     via: { kind: "session", sessionId },
   };
 }
 
 /** What a person is told about themselves. */
-export function toMe(user: UserRow, via: Me["via"]): Me {
-  return { user: toUser(user), permissions: [...grantsOf(user).keys()], via };
+export function toMe(user: ShownUser, grants: Grants, via: Me["via"]): Me {
+  return { user: toUser(user), permissions: [...grants.keys()], via };
 }

@@ -9,6 +9,7 @@ import {
   type Session,
   SessionId,
 } from "@rookery/shared/api/sessions.ts";
+import type { UserId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
@@ -16,7 +17,8 @@ import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
 import { route } from "../http/route.ts";
-import { findUser, findUserByName, setPassword, type UserRow } from "../users/store.ts";
+import { readGrants } from "../permissions/read_grants.ts";
+import { findUser, findUserByName, setPassword, type ShownUser } from "../users/store.ts";
 import type { LoginThrottle } from "./login_throttle.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
 import { openSession, type OpenSessionServices, toMe } from "./open_session.ts";
@@ -39,7 +41,7 @@ function mountLogin(app: App, services: SessionServices): void {
     const user = await checkPassword(services, { ...body, address: context.address });
     const opened = await inTransaction(db, (tx) => openSession(tx, user, context));
     context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
-    return toMe(user, "session");
+    return toMe(user, await readGrants(db, user.id), "session");
   });
   route(app, logout, async (_input, context) => {
     const id = requireBrowserSession(context.caller);
@@ -52,7 +54,7 @@ function mountLogin(app: App, services: SessionServices): void {
     context.setHeader("clear-site-data", '"cache"');
   });
   route(app, getMe, async (_input, { caller }) => {
-    return toMe(await ownUser(db, caller.userId), caller.via.kind);
+    return toMe(await ownUser(db, caller.userId), caller.grants, caller.via.kind);
   });
 }
 
@@ -112,7 +114,7 @@ interface Attempt {
 async function checkPassword(
   { db, passwords, throttle, settings }: SessionServices,
   { username, password, address }: Attempt,
-): Promise<UserRow> {
+): Promise<ShownUser> {
   throttle.begin(username, address, await settings.read());
   const { user, matches } = await comparePassword({ db, passwords }, username, password)
     .catch((error: unknown) => {
@@ -135,7 +137,7 @@ async function comparePassword(
   return { user, matches: await passwords.matches(password, user?.passwordHash) };
 }
 
-async function ownUser(db: Kysely<Database>, id: UserRow["id"]): Promise<UserRow> {
+async function ownUser(db: Kysely<Database>, id: UserId): Promise<ShownUser> {
   const user = await findUser(db, id);
   if (user) return user;
   throw new ProblemError("session-required", "This user does not exist any more.");

@@ -4,7 +4,8 @@ import { newId } from "../database/new_id.ts";
 import type { Database, SessionsTable } from "../database/schema.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { digestSecret, newSecret } from "../http/secret_token.ts";
-import { grantsOf } from "../permissions/scope.ts";
+import { grantsOf } from "../permissions/grants.ts";
+import { type GrantedRule, rulesOf } from "../permissions/rules.ts";
 import { inForce } from "../settings/in_force.ts";
 
 /** Not every request writes: the time of last use is this coarse. */
@@ -72,14 +73,21 @@ export async function findSessionAgain(
 function selectLive(db: Kysely<Database>) {
   return db.selectFrom("sessions").innerJoin("users", "users.id", "sessions.userId")
     .select(["sessions.id", "users.id as userId", "users.username", "users.administrator"])
+    .select(rulesOf.as("rules"))
     .select(sql<boolean>`sessions.last_used_at < now() - make_interval(secs => ${TOUCH_SECONDS})`
       .as("stale"))
     .where(isLive).where("users.disabledAt", "is", null);
 }
 
-function callerOf(
-  row: { id: string; userId: UserId; username: string; administrator: boolean },
-): UserCaller {
+interface LiveRow {
+  readonly id: string;
+  readonly userId: UserId;
+  readonly username: string;
+  readonly administrator: boolean;
+  readonly rules: readonly GrantedRule[];
+}
+
+function callerOf(row: LiveRow): UserCaller {
   const { userId, username } = row;
   const via = { kind: "session", sessionId: row.id } as const;
   return { kind: "user", userId, username, grants: grantsOf(row), via };

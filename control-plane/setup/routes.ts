@@ -8,6 +8,7 @@ import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
+import { grantsOf } from "../permissions/grants.ts";
 import { callerOf, openSession, type OpenSessionServices, toMe } from "../sessions/open_session.ts";
 import { deleteSessionsOf } from "../sessions/store.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
@@ -17,7 +18,7 @@ import {
   insertUser,
   lockAdministrators,
   setPassword,
-  type UserRow,
+  type ShownUser,
 } from "../users/store.ts";
 import { findSetupLink, useSetupLink } from "./store.ts";
 
@@ -47,7 +48,7 @@ function mountFirstAdministrator(app: App, services: OpenSessionServices): void 
       return { user, opened: await openSession(tx, user, context) };
     });
     context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
-    return toMe(user, "session");
+    return toMe(user, grantsOf({ ...user, rules: [] }), "session");
   });
 }
 
@@ -72,12 +73,12 @@ function mountRecovery(app: App, services: OpenSessionServices): void {
       return { user, opened: await openSession(tx, user, context) };
     });
     context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
-    return toMe(user, "session");
+    return toMe(user, grantsOf({ ...user, rules: [] }), "session");
   });
 }
 
 /** Since the link was made, somebody may have decided otherwise about its user. */
-async function stillAdministrator(tx: Transaction<Database>, id: UserId): Promise<UserRow> {
+async function stillAdministrator(tx: Transaction<Database>, id: UserId): Promise<ShownUser> {
   const user = await findUser(tx, id);
   if (user?.administrator && user.disabledAt === null) return user;
   throw new ProblemError(

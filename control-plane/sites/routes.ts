@@ -6,7 +6,7 @@ import {
   listSites,
   updateSite,
 } from "@rookery/shared/api/sites.ts";
-import { SiteId } from "@rookery/shared/ids.ts";
+import { SiteId, type TenantId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
@@ -17,7 +17,7 @@ import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
-import type { Scope } from "../permissions/scope.ts";
+import { reachesTenant, type Scope } from "../permissions/scope.ts";
 import { chooseTenant } from "../tenants/store.ts";
 import * as store from "./store.ts";
 
@@ -41,6 +41,7 @@ export function mountSites(app: App, { db }: { readonly db: Kysely<Database> }):
       inTransaction(db, async (tx) => {
         const { scope } = context;
         const tenantId = await chooseTenant(tx, { scope, tenantId: body.tenantId });
+        refuseForeignTenant(scope, tenantId);
         const site = await store.insertSite(tx, { ...body, id, tenantId });
         const entry = { action: "site.create", target: { kind: "site", id }, siteId: id };
         await writeAudit(tx, { ...entry, actor: actorOf(context), detail: body });
@@ -71,6 +72,15 @@ export function mountSites(app: App, { db }: { readonly db: Kysely<Database> }):
         await writeAudit(tx, { actor: actorOf(context), action: "site.delete", target });
       }));
   });
+}
+
+/** Whoever may change some sites of a tenant would not even see the one that they make. */
+function refuseForeignTenant(scope: Scope, tenantId: TenantId): void {
+  if (reachesTenant(scope, tenantId)) return;
+  throw new ProblemError(
+    "forbidden",
+    "Sites are made by who has sites:write for the whole tenant.",
+  );
 }
 
 /** An agent without a site would go on running and hold its keys, with nobody to think of it. */

@@ -1,8 +1,14 @@
-import type { Kysely, Transaction } from "kysely";
+import type { Kysely } from "kysely";
 import { UserId } from "@rookery/shared/ids.ts";
-import { createUser, getUser, listUsers, updateUser } from "@rookery/shared/api/users.ts";
+import {
+  createUser,
+  deleteUser,
+  getUser,
+  listUsers,
+  updateUser,
+} from "@rookery/shared/api/users.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
-import { revokeApiTokensOf } from "../api_tokens/store.ts";
+import { changedFields } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
@@ -10,20 +16,11 @@ import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
-import { deleteSessionsOf } from "../sessions/store.ts";
 import type { LiveSettings } from "../settings/live_settings.ts";
+import { applyChange, giveRoles, readManaged, refuseNoAdministrator } from "./change_user.ts";
 import { checkNewPassword } from "./password_policy.ts";
 import type { Passwords } from "./passwords.ts";
-import {
-  changeUser,
-  findUser,
-  hasAdministrator,
-  insertUser,
-  lockAdministrators,
-  selectUsers,
-  toUser,
-  type UserChange,
-} from "./store.ts";
+import * as store from "./store.ts";
 
 export interface UserServices {
   readonly db: Kysely<Database>;
@@ -36,62 +33,59 @@ export function mountUsers(app: App, services: UserServices): void {
   const { db } = services;
   route(app, listUsers, async ({ query: { limit, cursor } }) => {
     const after = readCursor(cursor, UserId);
-    const rows = await selectUsers(db, { after, limit: limit + 1 });
-    return pageOf(rows, limit, { item: toUser, position: (row) => row.id });
+    const rows = await store.selectUsers(db, { after, limit: limit + 1 });
+    return pageOf(rows, limit, { item: store.toUser, position: (row) => row.id });
   });
-  route(app, getUser, async ({ params }) => {
-    return toUser(await findUser(db, params.userId) ?? unknownUser());
-  });
+  route(app, getUser, async ({ params }) => store.toUser(await readUser(db, params.userId)));
   mountChanges(app, services);
 }
 
 function mountChanges(app: App, { db, passwords, settings }: UserServices): void {
-  route(app, createUser, async ({ body: { password, ...user } }, context) => {
+  route(app, createUser, async ({ body: { password, ...wanted } }, context) => {
     requireBrowserSession(context.caller);
     await checkNewPassword(settings, password);
     const passwordHash = await passwords.hash(password);
     return await inTransaction(db, async (tx) => {
-      const row = await insertUser(tx, { ...user, passwordHash });
+      const { username, displayName } = wanted;
+      const names = { username, displayName, passwordHash };
+      const row = await store.insertUser(tx, { ...names, administrator: false });
       if (!row) throw new ProblemError("conflict", "There is a user with this name already.");
+      await giveRoles(tx, { before: row, change: wanted, caller: context.caller });
       const target = { kind: "user", id: row.id };
-      await writeAudit(tx, {
-        actor: actorOf(context),
-        action: "user.create",
-        target,
-        detail: user,
-      });
-      return toUser(row);
+      const entry = { actor: actorOf(context), action: "user.create", target };
+      await writeAudit(tx, { ...entry, detail: wanted });
+      return store.toUser(await readUser(tx, row.id));
     });
   });
-  route(app, updateUser, async ({ params, body }, context) => {
+
+  route(app, updateUser, async ({ params: { userId }, body }, context) => {
     requireBrowserSession(context.caller);
     return await inTransaction(db, async (tx) => {
-      const row = await applyChange(tx, params.userId, body);
-      const target = { kind: "user", id: row.id };
-      await writeAudit(tx, {
-        actor: actorOf(context),
-        action: "user.update",
-        target,
-        detail: body,
-      });
-      return toUser(row);
+      const before = await readManaged(tx, userId, context.caller);
+      await applyChange(tx, { before, change: body, caller: context.caller });
+      const after = store.toUser(await readUser(tx, userId));
+      const target = { kind: "user", id: userId };
+      const entry = { actor: actorOf(context), action: "user.update", target };
+      await writeAudit(tx, { ...entry, detail: changedFields(store.toUser(before), after) });
+      return after;
+    });
+  });
+
+  route(app, deleteUser, async ({ params: { userId } }, context) => {
+    requireBrowserSession(context.caller);
+    await inTransaction(db, async (tx) => {
+      const { username, administrator } = await readManaged(tx, userId, context.caller);
+      await store.deleteUser(tx, userId);
+      await refuseNoAdministrator(tx);
+      const target = { kind: "user", id: userId };
+      const entry = { actor: actorOf(context), action: "user.delete", target };
+      await writeAudit(tx, { ...entry, detail: { username, administrator } });
     });
   });
 }
 
-async function applyChange(tx: Transaction<Database>, id: UserId, change: UserChange) {
-  await lockAdministrators(tx);
-  const row = await changeUser(tx, id, change) ?? unknownUser();
-  if (row.disabledAt !== null) {
-    await deleteSessionsOf(tx, id);
-    await revokeApiTokensOf(tx, id);
-  }
-  if (!await hasAdministrator(tx)) {
-    throw new ProblemError("in-use", "This is the last administrator; make another one first.");
-  }
-  return row;
-}
-
-function unknownUser(): never {
-  throw new ProblemError("not-found", "There is no such user.");
+async function readUser(db: Kysely<Database>, id: UserId): Promise<store.ShownUser> {
+  const user = await store.findUser(db, id);
+  if (!user) throw new ProblemError("not-found", "There is no such user.");
+  return user;
 }

@@ -1,33 +1,43 @@
 import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
-import type { UserId } from "@rookery/shared/ids.ts";
+import type { RoleId, UserId } from "@rookery/shared/ids.ts";
 import type { User } from "@rookery/shared/api/users.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database, UsersTable } from "../database/schema.ts";
+import { ADMINISTRATOR_ROLE } from "../roles/built_in.ts";
 import { canonicalUsername } from "./username.ts";
 
 export type UserRow = Selectable<UsersTable>;
+/** A user with the roles that they have. */
+export type ShownUser = UserRow & { readonly roleIds: RoleId[] };
+
+/** The roles of the user in the row `users`; that of administrators stands in no row of its own. */
+export const roleIdsOf = sql<RoleId[]>`array(
+    select ${ADMINISTRATOR_ROLE}::uuid where users.administrator
+    union all
+    (select role_id from user_roles where user_id = users.id order by role_id))`;
 
 /** A user as the wire has it. */
-export function toUser(row: UserRow): User {
+export function toUser(row: ShownUser): User {
   return {
     id: row.id,
     username: row.username,
     displayName: row.displayName,
     administrator: row.administrator,
+    roleIds: row.roleIds,
     disabledAt: row.disabledAt?.toString() ?? null,
     createdAt: row.createdAt.toString(),
   };
 }
 
-export function findUser(db: Kysely<Database>, id: UserId): Promise<UserRow | undefined> {
-  return db.selectFrom("users").selectAll().where("id", "=", id).executeTakeFirst();
+export function findUser(db: Kysely<Database>, id: UserId): Promise<ShownUser | undefined> {
+  return selectShown(db).where("id", "=", id).executeTakeFirst();
 }
 
 export function findUserByName(
   db: Kysely<Database>,
   username: string,
-): Promise<UserRow | undefined> {
-  return db.selectFrom("users").selectAll()
+): Promise<ShownUser | undefined> {
+  return selectShown(db)
     .where(sql<string>`lower(username collate "C")`, "=", canonicalUsername(username))
     .executeTakeFirst();
 }
@@ -36,10 +46,14 @@ export function findUserByName(
 export function selectUsers(
   db: Kysely<Database>,
   { after, limit }: { readonly after: UserId | undefined; readonly limit: number },
-): Promise<UserRow[]> {
-  return db.selectFrom("users").selectAll()
+): Promise<ShownUser[]> {
+  return selectShown(db)
     .$if(after !== undefined, (query) => query.where("id", ">", after as UserId))
     .orderBy("id").limit(limit).execute();
+}
+
+function selectShown(db: Kysely<Database>) {
+  return db.selectFrom("users").selectAll().select(roleIdsOf.as("roleIds"));
 }
 
 export interface NewUser {
@@ -53,9 +67,10 @@ export interface NewUser {
 export function insertUser(
   db: Kysely<Database>,
   user: NewUser,
-): Promise<UserRow | undefined> {
+): Promise<ShownUser | undefined> {
   return db.insertInto("users").values({ id: newId(), disabledAt: null, ...user })
-    .onConflict((conflict) => conflict.doNothing()).returningAll().executeTakeFirst();
+    .onConflict((conflict) => conflict.doNothing()).returningAll()
+    .returning(roleIdsOf.as("roleIds")).executeTakeFirst();
 }
 
 export interface UserChange {
@@ -64,19 +79,36 @@ export interface UserChange {
   readonly disabled?: boolean | undefined;
 }
 
-export function changeUser(
+export async function changeUser(
   tx: Transaction<Database>,
   id: UserId,
   { displayName, administrator, disabled }: UserChange,
-): Promise<UserRow | undefined> {
-  return tx.updateTable("users").set({
+): Promise<void> {
+  await tx.updateTable("users").set({
     updatedAt: sql`now()`,
     ...(displayName === undefined ? {} : { displayName }),
     ...(administrator === undefined ? {} : { administrator }),
     ...(disabled === undefined
       ? {}
       : { disabledAt: disabled ? sql`coalesce(disabled_at, now())` : null }),
-  }).where("id", "=", id).returningAll().executeTakeFirst();
+  }).where("id", "=", id).execute();
+}
+
+/** Gives a user these roles and no others; the role of administrators is none of them. */
+export async function replaceRoles(
+  tx: Transaction<Database>,
+  { id, roleIds }: { readonly id: UserId; readonly roleIds: readonly RoleId[] },
+): Promise<void> {
+  const wanted = sql`${roleIds.filter((roleId) => roleId !== ADMINISTRATOR_ROLE)}::uuid[]`;
+  await sql`
+    with taken as (delete from user_roles where user_id = ${id} and role_id <> all(${wanted}))
+    insert into user_roles (user_id, role_id) select ${id}, unnest(${wanted})
+    on conflict do nothing`.execute(tx);
+}
+
+/** Deletes a user; sessions, API tokens and roles go along. */
+export async function deleteUser(tx: Transaction<Database>, id: UserId): Promise<void> {
+  await tx.deleteFrom("users").where("id", "=", id).execute();
 }
 
 export async function setPassword(

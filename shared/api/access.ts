@@ -19,6 +19,8 @@ export const PERMISSIONS = {
   "jobs:write": "Start, cancel and repeat jobs",
   "policies:read": "See policies and what became of their runs",
   "policies:write": "Create, change, run and delete policies",
+  "roles:read": "See roles and the permissions that they are made of",
+  "roles:write": "Create, change and delete roles and the permissions that they are made of",
   "settings:read": "See the settings of the installation",
   "settings:write": "Change the settings of the installation",
   "sites:read": "See sites and their settings",
@@ -28,7 +30,7 @@ export const PERMISSIONS = {
   "tenants:read": "See tenants",
   "tenants:write": "Create, change and delete tenants",
   "users:read": "See users",
-  "users:write": "Create, change and disable users",
+  "users:write": "Create, change, disable and delete users, and give them roles",
 } as const satisfies Record<string, string>;
 
 export type Permission = keyof typeof PERMISSIONS;
@@ -46,6 +48,58 @@ export const SITE_PERMISSIONS: readonly Permission[] = [
   "policies:write",
   "sites:read",
 ];
+
+/**
+ * How far a permission can be narrowed: `site` to single sites or whole tenants; `tenant` to whole tenants only, because
+ * what it changes is shared by their sites; `none` not at all, because what it is about belongs to no site.
+ */
+export const REACHES = {
+  "agents:read": "site",
+  "agents:write": "tenant",
+  "audit:read": "site",
+  "backups:decide": "site",
+  "backups:read": "site",
+  "backups:read_exact": "site",
+  "credentials:read": "site",
+  "credentials:write": "tenant",
+  "devices:read": "site",
+  "devices:write": "site",
+  "hints:write": "site",
+  "host_keys:read": "site",
+  "host_keys:write": "site",
+  "jobs:read": "site",
+  "jobs:write": "site",
+  "policies:read": "site",
+  "policies:write": "site",
+  "roles:read": "none",
+  "roles:write": "none",
+  "settings:read": "none",
+  "settings:write": "none",
+  "sites:read": "site",
+  "sites:write": "site",
+  "tasks:read": "none",
+  "tasks:write": "none",
+  "tenants:read": "site",
+  "tenants:write": "none",
+  "users:read": "none",
+  "users:write": "none",
+} as const satisfies Record<Permission, "site" | "tenant" | "none">;
+
+const NOUNS = [...new Set(Permission.options.map((name) => name.split(":")[0] ?? name))];
+
+/** What a row of permissions allows: one permission, all of a noun (`backups:*`), or all there are (`*`). */
+export const Action = z.enum(["*", ...NOUNS.map((noun) => `${noun}:*`), ...Permission.options])
+  .meta({ id: "Action", example: "backups:*" });
+export type Action = z.infer<typeof Action>;
+
+/** The permissions that an action stands for; none for one that an older release knew. */
+export function permissionsOf(action: string): readonly Permission[] {
+  if (action === "*") return Permission.options;
+  const prefix = action.endsWith(":*") ? action.slice(0, -1) : undefined;
+  return Permission.options.filter((name) =>
+    prefix === undefined ? name === action : name.startsWith(prefix)
+  );
+}
 
 /**
  * Who may call an endpoint: everybody (`public`), any person who is logged in or holds an API token (`session`),

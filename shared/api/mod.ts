@@ -13,8 +13,10 @@ import * as hostKeys from "./host_keys.ts";
 import * as jobHistory from "./job_history.ts";
 import * as jobs from "./jobs.ts";
 import * as manyJobs from "./many_jobs.ts";
+import * as permissions from "./permissions.ts";
 import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
+import * as roles from "./roles.ts";
 import * as sessions from "./sessions.ts";
 import * as settings from "./settings.ts";
 import * as setup from "./setup.ts";
@@ -22,6 +24,7 @@ import * as sites from "./sites.ts";
 import * as tasks from "./tasks.ts";
 import * as tenants from "./tenants.ts";
 import * as users from "./users.ts";
+import * as viewers from "./viewers.ts";
 
 const NOUNS = {
   agentIdentity,
@@ -38,8 +41,10 @@ const NOUNS = {
   jobHistory,
   jobs,
   manyJobs,
+  permissions,
   policies,
   queue,
+  roles,
   sessions,
   settings,
   setup,
@@ -47,6 +52,7 @@ const NOUNS = {
   tasks,
   tenants,
   users,
+  viewers,
 } as const;
 
 /** An endpoint with the name of the export that declares it: `createDevice`. */

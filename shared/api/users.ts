@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
-import { Instant, UserId } from "../ids.ts";
+import { Instant, RoleId, UserId } from "../ids.ts";
 import { BROKEN_TEXT, isWhole, listOf, Page, text } from "./page.ts";
 
 /** What people log in with; upper and lower case are the same. */
@@ -24,10 +24,15 @@ export const User = z.object({
   username: z.string(),
   displayName: z.string(),
   administrator: z.boolean(),
+  /** The built-in role of administrators is among them exactly for administrators. */
+  roleIds: z.array(RoleId),
   disabledAt: Instant.nullable(),
   createdAt: Instant,
 }).meta({ id: "User" });
 export type User = z.infer<typeof User>;
+
+/** The roles that a user has, instead of those before. With the role of administrators, the user is one. */
+const RoleIds = z.array(RoleId).max(100);
 
 const UserParams = z.strictObject({ userId: UserId });
 
@@ -58,7 +63,8 @@ export const createUser = endpoint({
     username: Username,
     displayName: DisplayName.default(""),
     password: NewPassword,
-    administrator: z.boolean().default(false),
+    administrator: z.boolean().optional(),
+    roleIds: RoleIds.optional(),
   }),
   reply: User,
   status: 201,
@@ -73,7 +79,16 @@ export const updateUser = endpoint({
   body: z.strictObject({
     displayName: DisplayName.optional(),
     administrator: z.boolean().optional(),
+    roleIds: RoleIds.optional(),
     disabled: z.boolean().optional(),
   }),
   reply: User,
+});
+
+export const deleteUser = endpoint({
+  method: "DELETE",
+  path: "/api/v1/users/:userId",
+  access: "users:write",
+  summary: "Delete a user with their sessions and API tokens; what they did stays in the audit log",
+  params: UserParams,
 });

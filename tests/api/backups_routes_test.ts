@@ -23,7 +23,7 @@ import { newId } from "../../control-plane/database/new_id.ts";
 import type { AppEnv } from "../../control-plane/http/app_type.ts";
 import type { Scope, UserCaller } from "../../control-plane/http/caller.ts";
 import { mountProblems } from "../../control-plane/http/problems.ts";
-import { grantsOf } from "../../control-plane/permissions/scope.ts";
+import { grantsOf } from "../../control-plane/permissions/grants.ts";
 import {
   frrConfiguration,
   makeReportingDevice,
@@ -44,10 +44,10 @@ async function administrator<E extends AnyEndpoint>(
   return await call(endpoint, input);
 }
 
-/** Calls the routes as somebody whose permissions reach so far, which no role can express yet. */
+/** Calls the routes as somebody whose permissions reach so far. */
 function as(scope: Scope) {
   const app = new OpenAPIHono<AppEnv>();
-  const permissions = [...grantsOf({ administrator: true }).keys()];
+  const permissions = [...grantsOf({ administrator: true, rules: [] }).keys()];
   const grants = new Map(permissions.map((name) => [name, scope]));
   const via = { kind: "session", sessionId: "s" } as const;
   const userId = newId<UserId>();
