@@ -9,7 +9,7 @@ import type { Config } from "./config.ts";
 import type { ConnectedDatabase } from "./database/connect.ts";
 import { type SessionCookie, sessionCookie } from "./http/cookie.ts";
 import type { TrustedProxies } from "./http/address.ts";
-import type { Log } from "./http/log.ts";
+import { type Log, logAbove } from "./http/log.ts";
 import { Overload } from "./http/overload.ts";
 import { ClaimFloors } from "./jobs/claim_floor.ts";
 import { Wakeups } from "./jobs/wakeups.ts";
@@ -67,7 +67,7 @@ export async function startServices(
     drivers: given.drivers ?? SHIPPED_DRIVERS,
     engineVersion: given.engineVersion ?? ENGINE_VERSION,
     wakeups,
-    log,
+    log: logAbove(log, () => settings.known["logging.level"]),
     ...config,
     issuer: `urn:uuid:${installation.id}`,
     incarnation: installation.incarnation,

@@ -3,12 +3,11 @@ import type { JWK } from "jose";
 import type { SealJwk, SignJwk } from "@rookery/shared/api/agent_protocol.ts";
 import type { AgentId, BootId } from "@rookery/shared/ids.ts";
 import type { AgentKeysTable, Database } from "../database/schema.ts";
+import { inForce } from "../settings/in_force.ts";
 import type { AgentRow } from "./store.ts";
 
 /** How long the old key is accepted beside a new one that nobody uses. */
 export const OLD_KEY_SECONDS = 86_400;
-/** A key of this age is to be replaced. */
-const KEY_DAYS = 30;
 /** Results that an agent signed before its last few rotations may still be on their way. */
 const RESULT_KEYS = 5;
 
@@ -112,7 +111,7 @@ export async function promoteNextKey(
 export async function wantsNewKeys(db: Kysely<Database>, agentId: AgentId): Promise<boolean> {
   const { rows } = await sql<{ wanted: boolean }>`
     select a.rotation_requested_at is not null or a.trusted_boot_id is not null
-      or k.added_at < clock_timestamp() - make_interval(days => ${KEY_DAYS})
+      or k.added_at < clock_timestamp() - make_interval(days => ${inForce("agents.key_days")})
       or exists (select 1 from agent_keys n where n.agent_id = a.id and n.state = 'next') as wanted
     from agents a join agent_keys k on k.thumbprint = a.thumbprint
     where a.id = ${agentId}`.execute(db);

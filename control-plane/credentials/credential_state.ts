@@ -4,7 +4,8 @@ import type { CredentialId, DeviceId, SiteId } from "@rookery/shared/ids.ts";
 import { failureClass, type FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { systemActor, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
-import { DEVICE_REFUSALS_TO_QUARANTINE, RAMP_END, REFUSALS_TO_QUARANTINE } from "./ramp.ts";
+import { inForce } from "../settings/in_force.ts";
+import { RAMP_END } from "./ramp.ts";
 
 /** `last_success_at` is that exact: a trusted version is no row that every result writes. */
 const SUCCESS_SECONDS = 60;
@@ -154,7 +155,7 @@ async function noteRefusal(tx: Transaction<Database>, use: CredentialUse) {
       where v.credential_id = ${use.credentialId} and v.version = ${use.credentialVersion}
     ), judged as (
       select refusing, case when state = 'quarantined'
-          or cardinality(refusing) >= ${REFUSALS_TO_QUARANTINE}::int
+          or cardinality(refusing) >= ${inForce("credentials.refusals_to_quarantine")}
         then 'quarantined' else 'suspect' end as state from seen
     )
     update credential_versions v set state = j.state, refusing = j.refusing, ramp = 1,
@@ -172,17 +173,19 @@ async function countRefusal(
   use: CredentialUse,
   code: FailureCode,
 ): Promise<boolean> {
-  const { rows } = await sql<{ refusals: number }>`
+  const most = inForce("credentials.device_refusals_to_quarantine");
+  const { rows } = await sql<{ isOut: boolean }>`
     insert into credential_refusals as r (credential_id, version, device_id, refusals, failure_code,
-      first_refused_at, last_refused_at)
-    values (${use.credentialId}, ${use.credentialVersion}, ${use.deviceId}, 1, ${code},
-      clock_timestamp(), clock_timestamp())
+      first_refused_at, last_refused_at, quarantined_at)
+    select ${use.credentialId}, ${use.credentialVersion}, ${use.deviceId}, 1, ${code}, at, at,
+      case when ${most} <= 1 then at end
+    from (select clock_timestamp() as at) t
     on conflict (credential_id, version, device_id) do update set refusals = r.refusals + 1,
       failure_code = excluded.failure_code, last_refused_at = excluded.last_refused_at,
       quarantined_at = coalesce(r.quarantined_at,
-        case when r.refusals + 1 >= ${DEVICE_REFUSALS_TO_QUARANTINE}::int then clock_timestamp() end)
-    returning refusals`.execute(tx);
-  return rows[0]?.refusals === DEVICE_REFUSALS_TO_QUARANTINE;
+        case when r.refusals + 1 >= ${most} then excluded.last_refused_at end)
+    returning quarantined_at is not distinct from last_refused_at as is_out`.execute(tx);
+  return rows[0]?.isOut ?? false;
 }
 
 /** For people a quarantine is a change of state that nobody of them made: it is the system's. */

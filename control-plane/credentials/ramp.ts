@@ -4,10 +4,6 @@
  */
 import { sql } from "kysely";
 
-/** So many distinct devices that refuse, with no success between, quarantine a version. Lock-outs begin at three. */
-export const REFUSALS_TO_QUARANTINE = 3;
-/** So many refusals of one device since its own last success quarantine the version for that device. */
-export const DEVICE_REFUSALS_TO_QUARANTINE = 3;
 /** A ramp beyond this is no limit any more. */
 export const RAMP_END = 64;
 /**

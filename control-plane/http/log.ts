@@ -7,6 +7,15 @@ export interface LogLine {
 
 export type Log = (line: LogLine) => void;
 
+const GRAVITY: Readonly<Record<LogLine["level"], number>> = { info: 0, warn: 1, error: 2 };
+
+/** A log that leaves out what is less grave than `least` says at that moment. */
+export function logAbove(log: Log, least: () => LogLine["level"]): Log {
+  return (line) => {
+    if (GRAVITY[line.level] >= GRAVITY[least()]) log(line);
+  };
+}
+
 /** Writes lines as JSON to standard output. */
 export function logToStandardOutput(line: LogLine): void {
   const text = JSON.stringify({ at: new Date().toISOString(), ...line });

@@ -2,6 +2,7 @@ import { sql, type Transaction } from "kysely";
 import type { AgentId, DeviceId, JobId, LeaseId, SiteId } from "@rookery/shared/ids.ts";
 import {
   type Failure,
+  type FailureClass,
   failureClass,
   RETRY_POLICIES,
   type RetryPolicy,
@@ -11,6 +12,7 @@ import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import { announceJobs } from "../outbox/announce.ts";
 import { acceptEnded, nowEnded } from "./accept_ended.ts";
+import { attemptsInForce } from "./attempts.ts";
 
 /** Who reports on which attempt; every write of a result matches all of it. */
 export interface Attempt {
@@ -182,9 +184,10 @@ async function settle(
     await finish(tx, attempt, { ...end, outcome: verdict.status });
     return verdict.status;
   }
-  const policy = RETRY_POLICIES[failureClass(verdict.failure.code)];
+  const failedBy = failureClass(verdict.failure.code);
+  const policy = RETRY_POLICIES[failedBy];
   const fails = taken.fails + 1;
-  if (fails < policy.attempts) {
+  if (fails < await readAttempts(tx, failedBy)) {
     await waitAgain(tx, attempt, { taken, failure: verdict.failure, fails, policy });
     return "waiting";
   }
@@ -192,6 +195,12 @@ async function settle(
   const outcome = policy.attempts === 1 ? "failed" : "dead";
   await finish(tx, attempt, { ...end, outcome });
   return outcome;
+}
+
+async function readAttempts(tx: Transaction<Database>, failedBy: FailureClass): Promise<number> {
+  const { rows: [row] } = await sql<{ attempts: number }>`
+    select ${attemptsInForce(failedBy)} as attempts`.execute(tx);
+  return row?.attempts ?? RETRY_POLICIES[failedBy].attempts;
 }
 
 /** The device is locked, since this transaction does not hold its site: the job's lane must be its credential's. */

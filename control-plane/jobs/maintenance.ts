@@ -6,6 +6,7 @@ import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { trimOutbox } from "../outbox/retention.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
+import type { LiveSettings } from "../settings/live_settings.ts";
 import { pause } from "../pause.ts";
 import { forgetOldRuns, refreshPlans, tickPolicies } from "../policies/tick.ts";
 import { workShares } from "../policies/work_shares.ts";
@@ -18,6 +19,7 @@ import { reapLeases } from "./reap.ts";
 const REAP_MS = 2_000;
 const HINTS_MS = 2_000;
 const POLICIES_MS = 2_000;
+const SETTINGS_MS = 1_000;
 const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
 const PARTITIONED = ["attempts", "backups", "job_log"];
@@ -26,6 +28,7 @@ const WEEKS_AHEAD = 4;
 export interface MaintenanceServices {
   readonly db: Kysely<Database>;
   readonly log: Log;
+  readonly settings: LiveSettings;
 }
 
 /** Runs the upkeep of the queue, and of what is over, until `signal`; every replica does, and twice is as good as once. */
@@ -38,6 +41,7 @@ export async function runMaintenance(
     repeat(() => followHints(services), { everyMs: HINTS_MS, signal, log: services.log }),
     repeat(() => decideRuns(services), { everyMs: POLICIES_MS, signal, log: services.log }),
     repeat(() => makeRuns(services, signal), { everyMs: POLICIES_MS, signal, log: services.log }),
+    repeat(() => readAgain(services), { everyMs: SETTINGS_MS, signal, log: services.log }),
     repeat(() => keepHouse(services.db), {
       everyMs: HOUSEKEEPING_MS,
       signal,
@@ -71,6 +75,11 @@ async function decideRuns({ db, log }: MaintenanceServices): Promise<void> {
 async function makeRuns({ db, log }: MaintenanceServices, signal: AbortSignal): Promise<void> {
   const steps = await workShares(db, { signal });
   if (steps > 0) log({ level: "info", message: "Jobs of runs made", steps });
+}
+
+/** For those who go by the settings that were read last, such as the log: nobody may ask for others for a long time. */
+async function readAgain({ settings }: MaintenanceServices): Promise<void> {
+  await settings.read();
 }
 
 async function keepHouse(db: Kysely<Database>): Promise<void> {

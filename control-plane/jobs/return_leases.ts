@@ -3,6 +3,7 @@ import { type FailureCode, failureSentence, RETRY_POLICIES } from "@rookery/shar
 import type { BackupAttempt } from "../backups/record_backup.ts";
 import type { Database } from "../database/schema.ts";
 import { announceJobs } from "../outbox/announce.ts";
+import { attemptsInForce } from "./attempts.ts";
 import { nowWaiting } from "./accept.ts";
 import { nowEnded } from "./accept_ended.ts";
 import { workOf } from "./kinds.ts";
@@ -30,7 +31,6 @@ export async function returnLeases(
   reason: ReturnReason,
 ): Promise<number> {
   if (!await lockSites(tx, which)) return 0;
-  const policy = RETRY_POLICIES.session;
   const { rows } = await sql<ReturnedLease>`
     with picked as (
       select l.site_id, l.device_id from leases l where ${which}
@@ -44,7 +44,9 @@ export async function returnLeases(
       from taken t
     ), verdict as (
       select c.*, case when c.cancel_requested then 'cancelled'
-        when c.failures > c.fails and c.failures >= ${policy.attempts}::int then 'dead' end as outcome
+        when c.failures > c.fails and c.failures >= ${
+    attemptsInForce("session")
+  } then 'dead' end as outcome
       from counted c
     ), waiting as (
       insert into ready (site_id, rank, job_id, device_id, kind, due_at, offset_seconds, epoch,

@@ -145,7 +145,8 @@ export interface RetryPolicy {
 }
 
 /**
- * Retries by failure class (DESIGN section 5): a refused credential is never tried twice. A job has one count of its
+ * Retries by failure class (DESIGN section 5): a refused credential is never tried twice. The attempts of some classes are
+ * defaults of settings (`jobs.transport_attempts`). A job has one count of its
  * failures: one that failed in different ways gets no more attempts than the class of its last failure allows.
  */
 export const RETRY_POLICIES: Record<FailureClass, RetryPolicy> = {

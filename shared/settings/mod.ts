@@ -4,6 +4,8 @@
  */
 import { z } from "zod";
 import { DEVICE_DEFAULTS, SITE_DEFAULTS } from "./inventory_defaults.ts";
+import { CREDENTIALS, JOBS } from "./jobs.ts";
+import { OPERATIONS } from "./operations.ts";
 import { QUEUE } from "./queue.ts";
 import { RETENTION } from "./retention.ts";
 import { SECURITY } from "./security.ts";
@@ -12,9 +14,12 @@ import { SECURITY } from "./security.ts";
 export const SETTINGS = {
   ...SECURITY,
   ...QUEUE,
+  ...JOBS,
+  ...CREDENTIALS,
   ...SITE_DEFAULTS,
   ...DEVICE_DEFAULTS,
   ...RETENTION,
+  ...OPERATIONS,
 } as const;
 
 export type SettingKey = keyof typeof SETTINGS;

@@ -11,8 +11,8 @@ import {
   updateCredential,
 } from "@rookery/shared/api/credentials.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { DEFAULTS } from "@rookery/shared/settings/mod.ts";
 import { selectHolders } from "../../control-plane/credentials/delivery_queries.ts";
-import { REFUSALS_TO_QUARANTINE } from "../../control-plane/credentials/ramp.ts";
 import { selectCredentials } from "../../control-plane/credentials/store.ts";
 import { selectUses } from "../../control-plane/credentials/use_store.ts";
 import {
@@ -29,6 +29,8 @@ import {
 import { reportResult } from "@rookery/shared/api/agent_protocol.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+
+const REFUSALS_TO_QUARANTINE = DEFAULTS["credentials.refusals_to_quarantine"];
 
 const plane = testControlPlane(testDatabase({ poolSize: 6 }), {
   publicUrl: "https://rookery.test",

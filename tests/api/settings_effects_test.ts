@@ -1,29 +1,41 @@
 /** Every setting is tried: that it changes what it says, at the replica that did not make the change. */
 import assert from "node:assert/strict";
+import { reportResult } from "@rookery/shared/api/agent_protocol.ts";
 import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
+import { listAuditRows } from "@rookery/shared/api/audit.ts";
+import { getCredential } from "@rookery/shared/api/credentials.ts";
 import { getDevice } from "@rookery/shared/api/devices.ts";
 import { getPolicy, listOccurrences } from "@rookery/shared/api/policies.ts";
-import { createSite, getSite } from "@rookery/shared/api/sites.ts";
-import { changePassword, getMe, listSessions } from "@rookery/shared/api/sessions.ts";
 import { getQueue, updateQueue } from "@rookery/shared/api/queue.ts";
+import { changePassword, getMe, listSessions } from "@rookery/shared/api/sessions.ts";
 import { getSetting, resetSetting, updateSettings } from "@rookery/shared/api/settings.ts";
+import { createSite, getSite } from "@rookery/shared/api/sites.ts";
 import { createUser } from "@rookery/shared/api/users.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
+import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { SETTING_KEYS, type SettingKey, type SettingValue } from "@rookery/shared/settings/mod.ts";
+import { wantsNewKeys } from "../../control-plane/agents/key_store.ts";
+import { recordHeartbeat } from "../../control-plane/jobs/heartbeat.ts";
+import { reapLeases } from "../../control-plane/jobs/reap.ts";
 import { trimOutbox } from "../../control-plane/outbox/retention.ts";
 import { forgetOldRuns } from "../../control-plane/policies/tick.ts";
-import { setScene, tickAt } from "../support/policies.ts";
 import {
   addDevice,
   backUpNow,
+  bootByHand,
+  enrolAgent,
   freshName,
   makeSite,
+  passwordCredential,
   readJob,
+  signResult,
   until,
 } from "../support/agent_bench.ts";
 import { ADMINISTRATOR, type Person, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { setScene, tickAt } from "../support/policies.ts";
+import * as queue from "../support/queue.ts";
 
 const database = testDatabase({ poolSize: 6 });
 const plane = testControlPlane(database, { publicUrl: "https://rookery.test" });
@@ -224,6 +236,110 @@ for (const [key, field, value] of DEVICES) {
     assert.equal(await create({ [field]: before }), before);
   });
 }
+
+const ATTEMPTS = [
+  ["jobs.transport_attempts", "unreachable"],
+  ["jobs.busy_attempts", "device_busy"],
+  ["jobs.driver_attempts", "pager_stuck"],
+  ["jobs.session_attempts", "lease_lost"],
+] as const;
+
+for (const [key, code] of ATTEMPTS) {
+  effect(key, "says after how many failures a job is dead", async ({ set }) => {
+    assert.equal(await failOnce(code), "waiting");
+    await set(1);
+    assert.equal(await failOnce(code), "dead");
+    const others = ATTEMPTS.filter(([other]) => other !== key);
+    for (const [, other] of others) assert.equal(await failOnce(other), "waiting");
+  });
+}
+
+Deno.test("jobs.session_attempts holds for agents that are not heard of any more, too", async () => {
+  const admin = await plane.administrator();
+  const { agent, lease } = await grantFresh();
+  await recordHeartbeat(database.db, { ...agent, leaseIds: [lease.leaseId] });
+  await atMaker(admin, updateSettings, { body: { "jobs.session_attempts": 1 } });
+  await queue.age(database.db, { leaseId: lease.leaseId, column: "deadline_at" });
+  await reapLeases(database.db);
+  const [place] = await queue.placeOf(database.db, lease.jobId);
+  assert.deepEqual([place?.place, place?.outcome], ["done", "dead"]);
+  await atMaker(admin, resetSetting, { params: { key: "jobs.session_attempts" } });
+});
+
+/** A device, its agent and the lease of its first job. */
+async function grantFresh() {
+  const site = await queue.makeSite(database.db, { devices: 1 });
+  const agent = await queue.makeAgent(database.db, site);
+  await queue.enqueue(database.db, site);
+  return { agent, lease: await queue.grantOne(agent) };
+}
+
+async function failOnce(code: FailureCode) {
+  const granted = { ...await grantFresh(), verdict: queue.failed(code), sha256: "a" };
+  return (await queue.settle(database.db, granted)).settled?.outcome;
+}
+
+effect("credentials.refusals_to_quarantine", "says how many devices must refuse", async (trial) => {
+  const { admin, set } = trial;
+  assert.equal((await refuseOnce(admin)).state, "suspect");
+  await set(1);
+  assert.equal((await refuseOnce(admin)).state, "quarantined");
+});
+
+effect(
+  "credentials.device_refusals_to_quarantine",
+  "says how often one device may refuse",
+  async ({ admin, set }) => {
+    assert.equal((await refuseOnce(admin)).quarantinedDevices, 0);
+    await set(1);
+    const refused = await refuseOnce(admin);
+    assert.deepEqual([refused.quarantinedDevices, refused.state], [1, "suspect"]);
+    const { items } = await admin.call(listAuditRows, { query: { targetId: refused.id } });
+    assert.ok(items.some(({ action }) => action === "credential.quarantine_device"));
+  },
+);
+
+/** A new credential after one device has refused it. */
+async function refuseOnce(admin: Person) {
+  const credentialId = await passwordCredential(plane);
+  const { id: siteId, agent } = await siteWithAgent();
+  await using enrolled = agent;
+  const boot = await bootByHand(plane, enrolled);
+  await backUpNow(plane, [await addDevice(plane, siteId, { credentialId })]);
+  const [lease = assert.fail("nothing was granted")] = await boot.claim();
+  const failure = { code: "auth_rejected", detail: "as ordered" } as const;
+  const result = await signResult(boot, lease, { status: "failed", failure });
+  await boot.call(reportResult, { params: { leaseId: lease.jti }, body: { result } });
+  return await admin.call(getCredential, { params: { credentialId } });
+}
+
+async function siteWithAgent() {
+  const id = await makeSite(plane);
+  return { id, agent: await enrolAgent(plane, [id]) };
+}
+
+effect("agents.key_days", "says when agents are told to make new keys", async ({ set }) => {
+  await using agent = (await siteWithAgent()).agent;
+  const { agentId } = agent.identity;
+  await database.sql`update agent_keys set added_at = now() - interval '6 days'
+    where agent_id = ${agentId}`;
+  assert.equal(await wantsNewKeys(database.db, agentId), false);
+  await set(5);
+  assert.equal(await wantsNewKeys(database.db, agentId), true);
+});
+
+effect("logging.level", "leaves out lines that are less grave", async ({ admin, set }) => {
+  const lines = async () => {
+    const before = plane.log.length;
+    await admin.call(getMe, {});
+    return plane.log.slice(before).map(({ message }) => message);
+  };
+  assert.deepEqual(await lines(), ["request"]);
+  await set("error");
+  assert.deepEqual(await lines(), []);
+  plane.services.log({ level: "error", message: "grave" });
+  assert.equal(plane.log.at(-1)?.message, "grave");
+});
 
 effect("retention.events_hours", "says which events are kept", async ({ admin, set }) => {
   await backUpNow(plane, [await addDevice(plane, await makeSite(plane))]);

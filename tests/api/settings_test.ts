@@ -11,6 +11,8 @@ import {
 import { createUser } from "@rookery/shared/api/users.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { SETTING_KEYS } from "@rookery/shared/settings/mod.ts";
+import { runMaintenance } from "../../control-plane/jobs/maintenance.ts";
+import { until } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 
@@ -143,6 +145,23 @@ Deno.test("a change that one replica made is in force at the other within two se
   await admin.call(resetSetting, { params: { key: LENGTH } });
   await delay(1_500);
   await other.call(createUser, { body: body("after") }, atOther);
+});
+
+Deno.test("runMaintenance() keeps what a replica goes by up to date, although nobody asks there", async () => {
+  const admin = await plane.administrator();
+  const upkeep = new AbortController();
+  const maintenance = runMaintenance(other.services, { signal: upkeep.signal });
+  const inForce = () => other.services.settings.known["logging.level"];
+  try {
+    assert.equal(inForce(), "info");
+    await admin.call(updateSettings, { body: { "logging.level": "error" } });
+    await until(() => inForce() === "error", "it goes by the change");
+    await admin.call(resetSetting, { params: { key: "logging.level" } });
+    await until(() => inForce() === "info", "it goes by the default again");
+  } finally {
+    upkeep.abort();
+    await maintenance;
+  }
 });
 
 function onOther(cookie: string) {

@@ -2,10 +2,7 @@ import assert from "node:assert/strict";
 import { type RawBuilder, sql } from "kysely";
 import { setTimeout as delay } from "node:timers/promises";
 import type { CredentialId, DeviceId } from "@rookery/shared/ids.ts";
-import {
-  DEVICE_REFUSALS_TO_QUARANTINE,
-  REFUSALS_TO_QUARANTINE,
-} from "../../control-plane/credentials/ramp.ts";
+import { DEFAULTS } from "@rookery/shared/settings/mod.ts";
 import { connectDatabase } from "../../control-plane/database/connect.ts";
 import { CANDIDATES, headOf, lanesOf } from "../../control-plane/jobs/claim_candidates.ts";
 import { endQuarantined } from "../../control-plane/jobs/end_quarantined.ts";
@@ -22,6 +19,9 @@ import {
   type QueueSite,
 } from "../support/queue.ts";
 import { addVersion, makeCredential, reportLogin, trust, versionOf } from "../support/ramp.ts";
+
+const REFUSALS_TO_QUARANTINE = DEFAULTS["credentials.refusals_to_quarantine"];
+const DEVICE_REFUSALS_TO_QUARANTINE = DEFAULTS["credentials.device_refusals_to_quarantine"];
 
 const database = testDatabase({ poolSize: 8 });
 
