@@ -2,6 +2,12 @@
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 
+/** Tests of Rookery, or of what it is tested and measured with. */
+export type Part = "product" | "tools";
+
+/** Folders of the tools. */
+const TOOLS = ["tests/bench/", "tests/demo/", "tests/mutants/", "tests/support/"];
+
 /** Begun first, each in an isolate of its own, so that none of them is what the run waits for in the end. */
 const LONGEST = [
   "tests/faults/main_test.ts",
@@ -32,13 +38,15 @@ const MOST_FILES = 8;
 const NO_SOURCE = /^(?:\..*|node_modules|dist|data|coverage)$/;
 const LOADER = new URL("test_group.ts", import.meta.url).href;
 
-/** Writes a module for each group below `folder`; returns what `deno test` is to be given, in this order. */
+/** Writes a module for each group of a part below `folder`; returns what `deno test` is to be given, in this order. */
 export async function groupTests(
   root: string,
-  folder: string,
+  { folder, part }: { readonly folder: string; readonly part: Part },
 ): Promise<readonly string[]> {
+  const isTool = (file: string) => TOOLS.some((tools) => file.startsWith(tools));
   // Folders in this order: tests take longer than unit tests, which fill what is left of the time.
-  const files = (await listTests(root)).sort().reverse();
+  const files = (await listTests(root)).sort().reverse()
+    .filter((file) => isTool(file) === (part === "tools"));
   const alone = [...LONGEST, ...ALONE].filter((file) => files.includes(file));
   const groups = [
     ...alone.map((file) => [file]),

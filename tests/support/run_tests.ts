@@ -1,5 +1,5 @@
 /**
- * `deno task test [arguments of deno test]`: gives all test files one database server, counts skipped tests by reason, and
+ * `deno task test [arguments of deno test]`, `deno task test:tools`: gives all test files one database server, counts skipped tests by reason, and
  * fails the run when anything is left behind: a database, a process, a temporary file.
  */
 import { dirname, join } from "node:path";
@@ -17,6 +17,8 @@ const MOST_MINUTES = 30;
 const INTERRUPTED = 130;
 /** For who has just checked the types. */
 const UNCHECKED = "--no-check";
+/** Those of `tests/support`, the benches and the demo, instead of those of Rookery. */
+const TOOLS = "--tools";
 /** Whoever names files, or picks tests, gets each file in an isolate of its own. */
 const GROUPED_WITH = /^--(?:clean|coverage)(?:=|$)/;
 
@@ -144,9 +146,10 @@ async function runDenoTest(
   options: { readonly interrupts: Interrupts; readonly env: Record<string, string> },
 ): Promise<number> {
   // The types were checked once, for all: each thread that a test starts would be checked by itself.
-  const given = Deno.args.filter((arg) => arg !== UNCHECKED);
+  const given = Deno.args.filter((arg) => arg !== UNCHECKED && arg !== TOOLS);
+  const part = Deno.args.includes(TOOLS) ? "tools" : "product";
   const asked = given.every((arg) => GROUPED_WITH.test(arg))
-    ? [...given, ...await groupTests(Deno.cwd(), run.groups)]
+    ? [...given, ...await groupTests(Deno.cwd(), { folder: run.groups, part })]
     : given;
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", UNCHECKED, "--parallel", `--junit-path=${run.junit}`, ...asked],

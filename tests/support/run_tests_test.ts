@@ -19,6 +19,7 @@ interface RunningTests extends AsyncDisposable {
 async function runTests(
   tests: string | Readonly<Record<string, string>>,
   env: Record<string, string> = {},
+  flags: readonly string[] = [],
 ): Promise<RunningTests> {
   const folder = await Deno.makeTempDir();
   const temp = join(folder, "t");
@@ -26,11 +27,12 @@ async function runTests(
   for (const path of [temp, tree]) await Deno.mkdir(path);
   const files = typeof tests === "string" ? { "example_test.ts": tests } : tests;
   for (const [name, text] of Object.entries(files)) {
+    await Deno.mkdir(dirname(join(tree, name)), { recursive: true });
     await Deno.writeTextFile(join(tree, name), text);
   }
   const named = typeof tests === "string" ? [join(tree, "example_test.ts")] : [];
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", RUNNER, "--no-check", ...named],
+    args: ["run", "-A", RUNNER, "--no-check", ...flags, ...named],
     cwd: named.length > 0 ? fileURLToPath(new URL("../..", import.meta.url)) : tree,
     env: {
       TMPDIR: temp,
@@ -163,6 +165,20 @@ Deno.test("run_tests puts files into one isolate, where each has its hooks aroun
   );
   assert.match(text, /^3 passed, 0 failed$/m);
   assert.equal(code, 0);
+});
+
+Deno.test("run_tests runs the tests of Rookery, and with --tools those of its tools instead", async () => {
+  const files = ["agent/a_test.ts", "tests/api/b_test.ts", "tests/bench/c_test.ts"];
+  const tree = Object.fromEntries(files.map((file) => [file, `Deno.test("${file}", () => {});`]));
+  const ranWith = async (...flags: readonly string[]) => {
+    await using run = await runTests(tree, sharedServer(), flags);
+    const { code, stdout } = await run.child.output();
+    assert.equal(code, 0);
+    const text = new TextDecoder().decode(stdout);
+    return files.filter((file) => text.includes(`=> ${file} ... ok`));
+  };
+  assert.deepEqual(await ranWith(), ["agent/a_test.ts", "tests/api/b_test.ts"]);
+  assert.deepEqual(await ranWith("--tools"), ["tests/bench/c_test.ts"]);
 });
 
 const BROKEN = {
