@@ -19,6 +19,7 @@ import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route, type RouteContext } from "../http/route.ts";
 import type { Scope } from "../permissions/scope.ts";
+import { mountChecks } from "./check_routes.ts";
 import { compareRevisions } from "./compare_revisions.ts";
 import { readExact, renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
@@ -42,6 +43,7 @@ export function mountBackups(app: App, context: BackupsContext): void {
   mountLists(app, context);
   mountRevisions(app, context);
   mountDiffs(app, context);
+  mountChecks(app, context);
 }
 
 function mountLists(app: App, { db }: BackupsContext): void {

@@ -4,11 +4,10 @@
  */
 import { type Kysely, sql, type Transaction } from "kysely";
 import { z } from "zod";
-import { ProblemError } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import type { Batch, TaskContext, TaskWork } from "../tasks/kinds.ts";
 import { rewrapKey, SealError, type WrappedKey } from "./envelope.ts";
-import { readGeneration } from "./same_keys.ts";
+import { assertNewestKeys } from "./newest_keys.ts";
 import { countOthers, othersWrap, WRAPPED_TABLES, type WrappedTable } from "./wrapped_tables.ts";
 
 const CHUNK_ROWS = 200;
@@ -31,6 +30,7 @@ export const rewrapKeys: TaskWork = {
     return await countOthers(db, context.keyRing.currentKekId);
   },
   async runBatch(tx, context, options) {
+    // To the old keys there is nothing to do, and all is done.
     await assertNewestKeys(tx, context);
     const until = performance.now() + BATCH_MS;
     let cursor = options.cursor === null ? START : Cursor.parse(options.cursor);
@@ -48,15 +48,6 @@ export const rewrapKeys: TaskWork = {
     return { state: "more", cursor, done };
   },
 };
-
-/** A replica takes the task before it has read the new key file: to the old keys there is nothing to do, and all is done. */
-async function assertNewestKeys(db: Kysely<Database>, { keyRing }: TaskContext): Promise<void> {
-  if (await readGeneration(db) === keyRing.generation) return;
-  throw new ProblemError(
-    "keys-stale",
-    "The replica that took it has not read the newest keys yet.",
-  );
-}
 
 /** A replica that had not read the new key file may have wrapped something behind the cursor: then once more. */
 async function finish(

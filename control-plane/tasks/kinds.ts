@@ -1,6 +1,7 @@
 import type { Kysely, Transaction } from "kysely";
 import type { TaskKind } from "@rookery/shared/api/tasks.ts";
 import type { Database } from "../database/schema.ts";
+import { checkConfigurations } from "../backups/check_configurations.ts";
 import { rewrapKeys } from "../keys/rewrap_keys.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 
@@ -11,7 +12,13 @@ export interface TaskContext {
 
 /** How a batch ended: there is more, or all is done, or all is done but for what no later try would mend. */
 export type Batch =
-  | { readonly state: "more"; readonly cursor: unknown; readonly done: number }
+  | {
+    readonly state: "more";
+    readonly cursor: unknown;
+    readonly done: number;
+    /** What people are to know of it, for the task's log. */
+    readonly found?: readonly string[];
+  }
   | { readonly state: "completed"; readonly done: number }
   | { readonly state: "failed"; readonly done: number; readonly error: string };
 
@@ -26,4 +33,7 @@ export interface TaskWork {
   ) => Promise<Batch>;
 }
 
-export const TASK_KINDS = { rewrap_keys: rewrapKeys } as const satisfies Record<TaskKind, TaskWork>;
+export const TASK_KINDS = {
+  rewrap_keys: rewrapKeys,
+  check_configurations: checkConfigurations,
+} as const satisfies Record<TaskKind, TaskWork>;

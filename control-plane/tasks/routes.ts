@@ -6,7 +6,6 @@ import {
   getTask,
   listTaskLog,
   listTasks,
-  TaskKind,
   TaskState,
   taskStatistics,
 } from "@rookery/shared/api/tasks.ts";
@@ -21,6 +20,7 @@ import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import { openStream, type StreamServices } from "../outbox/open_stream.ts";
 import type { Scope } from "../permissions/scope.ts";
+import { taskOf } from "./replies.ts";
 import * as store from "./store.ts";
 import { selectTaskLog } from "./task_log.ts";
 
@@ -101,27 +101,4 @@ async function readTask(db: Kysely<Database>, scope: Scope, taskId: TaskId) {
   const [row] = scope.all ? await store.selectTasks(db, { taskId, limit: 1 }) : [];
   if (!row) throw new ProblemError("not-found", "There is no such task.");
   return row;
-}
-
-function taskOf(row: store.ShownTask) {
-  const done = Number(row.done);
-  const total = row.total === null ? null : Number(row.total);
-  return {
-    ...row,
-    kind: TaskKind.parse(row.kind),
-    done,
-    total,
-    percent: percentOf(row.state, done, { total }),
-    durationMs: row.durationMs === null ? null : Number(row.durationMs),
-    createdAt: row.createdAt.toString(),
-    startedAt: row.startedAt?.toString() ?? null,
-    endedAt: row.endedAt?.toString() ?? null,
-  };
-}
-
-/** `total` is an estimate: only a task that is completed has done all of it. */
-function percentOf(state: TaskState, done: number, { total }: { total: number | null }) {
-  if (state === "completed") return 100;
-  if (total === null) return null;
-  return total === 0 ? 0 : Math.min(99, Math.floor(100 * done / total));
 }

@@ -7,6 +7,7 @@ import { describeError, type Log } from "../http/log.ts";
 import { pause } from "../pause.ts";
 import { type Batch, TASK_KINDS, type TaskContext, type TaskWork } from "./kinds.ts";
 import * as lease from "./task_lease.ts";
+import { noteFound } from "./task_log.ts";
 
 const POLL_MS = 2_000;
 
@@ -84,7 +85,8 @@ async function runBatch(
       cursor: batch.state === "more" ? batch.cursor : cursor,
       done,
     });
-    if (batch.state !== "more") {
+    if (batch.state === "more") await noteFound(tx, task.id, batch.found ?? []);
+    else {
       await lease.endTask(tx, task, batch.state === "failed" ? batch.error : null);
     }
     return batch;

@@ -1,4 +1,4 @@
-import { type Kysely, type RawBuilder, sql } from "kysely";
+import { type Kysely, type RawBuilder, sql, type Transaction } from "kysely";
 import type { TaskId } from "@rookery/shared/ids.ts";
 import type { Database } from "../database/schema.ts";
 
@@ -7,6 +7,17 @@ export function logTask(event: string): RawBuilder<unknown> {
   return sql`
     insert into task_log (task_id, at, event, detail)
     select id, clock_timestamp(), ${event}, concat_ws(': ', state, error) from changed`;
+}
+
+/** Notes what a batch found, a line for each. */
+export async function noteFound(
+  tx: Transaction<Database>,
+  taskId: TaskId,
+  found: readonly string[],
+): Promise<void> {
+  if (found.length === 0) return;
+  await tx.insertInto("taskLog")
+    .values(found.map((detail) => ({ taskId, event: "found", detail }))).execute();
 }
 
 export interface TaskLogPlace {

@@ -26,7 +26,7 @@ export const PERMISSIONS = {
   "sites:read": "See sites and their settings",
   "sites:write": "Create, change and delete sites",
   "tasks:read": "See long work of the control plane and its progress",
-  "tasks:write": "Cancel long work of the control plane",
+  "tasks:write": "Order and cancel long work of the control plane",
   "tenants:read": "See tenants",
   "tenants:write": "Create, change and delete tenants",
   "users:read": "See users",

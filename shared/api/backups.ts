@@ -5,6 +5,7 @@ import { AgentId, BackupId, DeviceId, Instant, JobId, RevisionId, Sha256, SiteId
 import { DeviceFacts } from "../jobs/backup_config.ts";
 import { FailureCode } from "../jobs/failure.ts";
 import { listOf, Page } from "./page.ts";
+import { Task } from "./tasks.ts";
 
 /** `quarantined`: it shrank too much and waits for a decision; `rejected`: it waits no more, and is no baseline. */
 export const RevisionState = z.enum(["accepted", "quarantined", "rejected"])
@@ -228,4 +229,14 @@ export const readUnifiedDiff = endpoint({
   params: RevisionParams,
   query: DiffQuery,
   replyAs: "text",
+});
+
+export const orderConfigurationCheck = endpoint({
+  method: "POST",
+  path: "/api/v1/configuration-checks",
+  access: "tasks:write",
+  summary: "Order a task that opens every stored configuration and holds it against its digest",
+  description: "Changes nothing. The task's log names each one that cannot be read",
+  reply: Task,
+  status: 201,
 });

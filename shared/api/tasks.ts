@@ -3,8 +3,11 @@ import { endpoint } from "../endpoint.ts";
 import { Instant, TaskId } from "../ids.ts";
 import { listOf, Page, someOf, text } from "./page.ts";
 
-/** `rewrap_keys`: wraps every data key anew by the current key-encryption key. */
-export const TaskKind = z.enum(["rewrap_keys"]).meta({ id: "TaskKind" });
+/**
+ * `rewrap_keys`: wraps every data key anew by the current key-encryption key. `check_configurations`: opens every stored
+ * configuration and holds it against its digest.
+ */
+export const TaskKind = z.enum(["rewrap_keys", "check_configurations"]).meta({ id: "TaskKind" });
 export type TaskKind = z.infer<typeof TaskKind>;
 
 export const TaskState = z.enum(["waiting", "running", "completed", "failed", "cancelled"])
