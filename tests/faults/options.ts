@@ -7,7 +7,7 @@ export const USAGE =
   --seed N       other faults and other orders (default 1); the same seed plans the same
   --history DIR  leave all histories and an export of the job tables there; see tests/faults/history.ts
   --devices N    devices of the farm, and half as many more that only protocol agents know (default 200, from 8)
-  --pace N       devices that are ordered every second (default 40)
+  --pace N       devices that are ordered every second (default 48)
   -h, --help     print this
 
 Ends with 0 when every invariant holds, else with 1.
@@ -31,7 +31,7 @@ export function readOptions(args: readonly string[]): FaultsOptions {
       seed: { type: "string", default: "1" },
       history: { type: "string" },
       devices: { type: "string", default: "200" },
-      pace: { type: "string", default: "40" },
+      pace: { type: "string", default: "48" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
