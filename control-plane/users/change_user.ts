@@ -70,7 +70,10 @@ export async function giveRoles(
   if (wanted === false && roleIds?.includes(ADMINISTRATOR_ROLE)) {
     throw refused("administrator", "contradicts roleIds, which name the role of administrators");
   }
-  if (administrator) refuseBeyond(caller, await readGrantsOfRoles(tx, [ADMINISTRATOR_ROLE]), "It");
+  if (administrator) {
+    const everything = await readGrantsOfRoles(tx, [ADMINISTRATOR_ROLE]);
+    refuseBeyond(caller, everything, "An administrator");
+  }
   if (roleIds) {
     await refuseUnknown(tx, roleIds);
     refuseBeyond(caller, await readGrantsOfRoles(tx, roleIds), "One of the roles");
