@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
 import { ENDPOINTS, type NamedEndpoint } from "@rookery/shared/api/mod.ts";
+import { listRoles } from "@rookery/shared/api/roles.ts";
+import { getMe } from "@rookery/shared/api/sessions.ts";
 import { createUser } from "@rookery/shared/api/users.ts";
 import type { AnyEndpoint } from "@rookery/shared/endpoint.ts";
 import { Problem } from "@rookery/shared/problem.ts";
-import { testControlPlane } from "../support/control_plane.ts";
+import { ADMINISTRATOR, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 
 const plane = testControlPlane(testDatabase());
@@ -54,6 +56,25 @@ for (
     );
     assert.equal(problem?.type, "/problems/forbidden");
     if (problem) assert.ok(problem.detail.includes(endpoint.access));
+  });
+}
+
+for (const name of ["Operator", "Viewer", "Auditor"]) {
+  Deno.test(`the built-in role ${name} opens the endpoints of its permissions and no others`, async () => {
+    const { headers, permissions } = await holderOf(name);
+    const refused: string[] = [];
+    for (
+      const { endpoint } of forPeople.filter(({ endpoint: { access } }) => access !== "session")
+    ) {
+      // A stream would have to be read to its end.
+      if (endpoint.replyAs === "events") continue;
+      const reply = await send(endpoint, { headers });
+      await reply.body?.cancel();
+      assert.equal(reply.status === 403, !permissions.includes(endpoint.access), endpoint.path);
+      if (reply.status === 403) refused.push(endpoint.path);
+    }
+    assert.ok(refused.includes("/api/v1/users/:userId") || name === "Auditor");
+    assert.ok(refused.length > 10 && permissions.length > 5);
   });
 }
 
@@ -199,6 +220,18 @@ async function expectProblem(reply: Response, status: number): Promise<Problem |
 async function administrator(): Promise<{ readonly cookie: string; readonly origin: string }> {
   const { cookie } = await plane.administrator();
   return { cookie, origin: plane.publicUrl };
+}
+
+/** Somebody with one of the built-in roles, and what they may do. */
+async function holderOf(roleName: string) {
+  const admin = await plane.administrator();
+  const { items } = await admin.call(listRoles, {});
+  const roleIds = items.filter(({ name }) => name === roleName).map(({ id }) => id);
+  const { password } = ADMINISTRATOR;
+  await admin.call(createUser, { body: { username: roleName, password, roleIds } });
+  const { call, cookie } = await plane.logIn(roleName, password);
+  const permissions: readonly string[] = (await call(getMe, {})).permissions;
+  return { headers: { cookie, origin: plane.publicUrl }, permissions };
 }
 
 let nobody: Promise<{ readonly cookie: string; readonly origin: string }> | undefined;
