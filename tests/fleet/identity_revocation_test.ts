@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { sql } from "kysely";
 import {
+  claimLeases,
   drainAgent,
   hasBlob,
   putBlob,
@@ -13,7 +14,7 @@ import { listAgentCredentials } from "@rookery/shared/api/agent_identity.ts";
 import { revokeAgent } from "@rookery/shared/api/agents.ts";
 import { updateCredential } from "@rookery/shared/api/credentials.ts";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
-import type { AgentId, DeviceId, LeaseId, Sha256 } from "@rookery/shared/ids.ts";
+import type { AgentId, ClaimId, DeviceId, LeaseId, Sha256 } from "@rookery/shared/ids.ts";
 import type { LeaseClaims } from "@rookery/shared/jobs/lease.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { markRevoked } from "../../control-plane/agents/store.ts";
@@ -167,6 +168,26 @@ Deno.test("a result that is on its way when its agent is revoked is not taken, n
   });
   await assert.rejects(reporting, refusedAs("agent-revoked"));
   assert.equal((await readJob(plane, jobId)).state, "available");
+});
+
+Deno.test("a claim that is repeated in the moment of a revocation is sent no credential, and the ledger has none", async () => {
+  const { agent, agentId, boot } = await setScene();
+  await using _ = agent;
+  const claimId = crypto.randomUUID() as ClaimId;
+  const body = { claimId, bootId: boot.bootId, wanted: 1, waitSeconds: 0 };
+  const claim = () => boot.call(claimLeases, { body });
+  assert.equal((await claim()).leases.length, 1);
+  const delivered = () => database.sql`select 1 from secret_deliveries where agent_id = ${agentId}`;
+  assert.equal((await delivered()).length, 1);
+  const again = await inTheSameMoment(database, {
+    first: async (tx) => {
+      await markRevoked(tx, agentId);
+      await returnAllLeases(tx, agentId);
+    },
+    second: () => claim().then(({ leases }) => leases.length, (error: unknown) => error),
+  });
+  assert.ok(again === 0 || refusedAs("agent-revoked")(again), String(again));
+  assert.equal((await delivered()).length, 1, "it was sent once more");
 });
 
 Deno.test("a blob that is on its way when its agent is revoked is not taken", async () => {

@@ -140,7 +140,7 @@ async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome>
   return { code, left };
 }
 
-/** One file more at a time than there are processors: tests wait for sockets and timers more than they compute. */
+/** Two files more at a time than there are processors: tests wait for sockets and timers more than they compute. */
 async function runDenoTest(
   run: Run,
   options: { readonly interrupts: Interrupts; readonly env: Record<string, string> },
@@ -158,7 +158,7 @@ async function runDenoTest(
       ROOKERY_TEST_SKIPS: run.skips,
       ROOKERY_TEST_RUN: run.id,
       TMPDIR: run.temp,
-      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 1),
+      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 2),
     },
     stdin: "null",
   }).spawn();
