@@ -25,6 +25,8 @@ export type Sql = postgres.Sql<OwnTypes>;
 export interface ConnectOptions {
   /** Connections that are opened, at most and on demand. Default 10. */
   readonly poolSize?: number;
+  /** The same of the connections that plain SQL uses. Default: as many. */
+  readonly plainPoolSize?: number;
   /** Connections older than this are replaced, `null` never. Default: some 30 to 60 minutes. */
   readonly maxLifetimeSeconds?: number | null;
   /** How long `db` waits for a connection, and for the answer to a statement. Default 12,000. */
@@ -60,7 +62,8 @@ export function connectDatabase(
   address: DatabaseAddress,
   options: ConnectOptions = {},
 ): ConnectedDatabase {
-  const sql = openPool(address, options);
+  const { plainPoolSize: poolSize = options.poolSize } = options;
+  const sql = openPool(address, { ...options, ...poolSize !== undefined && { poolSize } });
   const pool = openClientPool(address, options);
   const db = new Kysely<Database>({
     dialect: poolDialect(pool),

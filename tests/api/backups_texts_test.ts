@@ -24,7 +24,7 @@ const plane = testControlPlane(database);
 const rules = { platform: "frr", capture: "running", key: new Uint8Array(32) };
 
 /** Many short lines: megabytes, and seconds of work. */
-function hostile(size = 3_200_000): string {
+function hostile(size = 2_400_000): string {
   const [head = "", tail = ""] = frrConfiguration().split("!\ninterface eth0\n");
   return `${head}\n${"xyz\n".repeat(size / 4)}${tail}`;
 }

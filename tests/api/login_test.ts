@@ -14,10 +14,17 @@ import { runMaintenance } from "../../control-plane/jobs/maintenance.ts";
 import { until } from "../support/agent_bench.ts";
 import { ADMINISTRATOR, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { ADMINISTRATOR_HASH } from "../support/passwords.ts";
 
 const database = testDatabase();
 const plane = testControlPlane(database);
 const { username, password } = ADMINISTRATOR;
+
+Deno.test("the administrator's hash that tests begin with is one of that password", async () => {
+  assert.ok(
+    await plane.services.passwords.matches(ADMINISTRATOR.password, ADMINISTRATOR_HASH),
+  );
+});
 
 Deno.test("login sets an HttpOnly cookie that no other site's page can send, and tells who one is", async () => {
   await plane.administrator();

@@ -5,7 +5,7 @@ import type { FaultName } from "./plan.ts";
 
 const MAIN = join(import.meta.dirname ?? ".", "main.ts");
 /** Small, since it runs beside other tests; the long runs are for `deno task faults`. */
-const ARGS = ["--seconds", "60", "--seed", "1", "--devices", "16", "--pace", "5"];
+const ARGS = ["--seconds", "60", "--seed", "1", "--devices", "12", "--pace", "4"];
 const CLASSES: readonly FaultName[] = [
   ...["kill_agent", "kill_protocol", "kill_replica", "kill_database", "pause_agent"] as const,
   ...["cut", "half_open", "lose_replies", "device"] as const,

@@ -185,9 +185,9 @@ Deno.test("the agent as one file backs a device up, hears syslog through a flood
       60_000,
     );
     // The first flood brings heaps to the size they work with; from there on nothing may be kept of what is heard.
-    await flood(syslogPort, 10_000, 2);
+    await flood(syslogPort, 5_000, 2);
     const before = await residentMb(running.pid);
-    await flood(syslogPort, 10_000, 3);
+    await flood(syslogPort, 5_000, 3);
     await until(async () => {
       await sendUdp(syslogPort, "<189>%SYS-5-CONFIG_I: Configured from console by ada on vty0");
       return await isHinted(siteId, "ada");

@@ -5,7 +5,7 @@ import { postmasterPid } from "../database/cluster_process.ts";
 import { Installation } from "../support/installation.ts";
 import { ProcessGroup } from "../support/processes.ts";
 
-const KILLS = 6;
+const KILLS = 4;
 const CLIENTS = 8;
 const LONGEST_MS = 15_000;
 const STOP_MS = 5_000;

@@ -14,7 +14,7 @@ import type { StreamTimes } from "../../control-plane/outbox/open_stream.ts";
 import { type Services, startServices } from "../../control-plane/services.ts";
 import { issueSetupLink } from "../../control-plane/setup/setup_link.ts";
 import type { TestDatabase } from "./database.ts";
-import { sharedPasswords } from "./passwords.ts";
+import { ADMINISTRATOR, sharedPasswords } from "./passwords.ts";
 
 export interface TestControlPlaneOptions {
   /** Default `http://rookery.test`. */
@@ -61,7 +61,7 @@ export interface Person {
   readonly setCookie: string;
 }
 
-export const ADMINISTRATOR = { username: "admin", password: "correct horse battery" } as const;
+export { ADMINISTRATOR };
 
 /** Call it at the top of a test file, after `testDatabase()`. */
 export function testControlPlane(
@@ -123,7 +123,7 @@ async function startControlPlane(
   const services = await startServices({
     database,
     keyRing: await makeKeyRing(),
-    passwords: sharedPasswords(ADMINISTRATOR.password),
+    passwords: sharedPasswords(),
     ...drivers && { drivers },
     ...engineVersion !== undefined && { engineVersion },
     ...streamTimes && { streamTimes },

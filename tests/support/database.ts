@@ -36,6 +36,8 @@ export interface TestDatabaseOptions {
 }
 
 const DEFAULT_POOL_SIZE = 4;
+/** Tests look into tables one statement after the other, and a connection costs more than most of what it is used for. */
+const PLAIN_POOL_SIZE = 3;
 
 /**
  * Call it at the top of a test file. Under `deno task test` the server is shared; a file that is run alone starts one of its
@@ -97,9 +99,11 @@ async function makeDatabase(options: TestDatabaseOptions): Promise<MadeDatabase>
 
 /** Opens all connections at once: one that is opened inside a test is a leak to the sanitizers. */
 async function connectWarm(address: DatabaseAddress, poolSize: number): Promise<ConnectedDatabase> {
-  const connected = connectDatabase(address, { poolSize, maxLifetimeSeconds: null });
+  const plainPoolSize = Math.min(poolSize, PLAIN_POOL_SIZE);
+  const options = { poolSize, plainPoolSize, maxLifetimeSeconds: null };
+  const connected = connectDatabase(address, options);
   const reserved = await Promise.all(
-    Array.from({ length: poolSize }, () => connected.sql.reserve()),
+    Array.from({ length: plainPoolSize }, () => connected.sql.reserve()),
   );
   for (const connection of reserved) connection.release();
   await warmBuilder(connected.db, poolSize);
