@@ -12,8 +12,8 @@ import type { Child } from "../support/processes.ts";
 import { ProcessGroup } from "../support/processes.ts";
 
 /** Devices that send slowly, so that sessions are open whenever something is killed. */
-const SLOW = 8;
-const DEVICES = 18;
+const SLOW = 10;
+const DEVICES = 24;
 /** The children of a stage are read while steps begin and end; the test around them sees to leaks. */
 const STEP = { sanitizeOps: false, sanitizeResources: false };
 
@@ -46,7 +46,7 @@ Deno.test("runRound() ends as it should although what it runs on is killed in th
       const rows = await stage.playRound({
         changed,
         onHalf: async () => {
-          await untilSessionsAreOpen(stage);
+          await untilLeasesRun(stage);
           for (const agent of stage.agents) await killHard(agent.child());
           for (const agent of stage.agents) await agent.start();
         },
@@ -125,6 +125,14 @@ async function untilSessionsAreOpen({ installation, sites }: Stage): Promise<voi
     );
     return pages.some(({ items }) => items.length > 0);
   }, "something runs that can be disturbed");
+}
+
+/** What was only offered is given back by the next boot; what runs is lost with its agent. */
+async function untilLeasesRun(stage: Stage): Promise<void> {
+  await until(async () => {
+    const running = await query(stage, (sql) => sql`select 1 from leases where running`);
+    return running.length > 1;
+  }, "leases run");
 }
 
 async function killHard(child: Child): Promise<void> {

@@ -192,7 +192,7 @@ Deno.test("megabytes of hostile text do not hold up the thread that sends heartb
 });
 
 Deno.test("a device that blocks its thread for good holds up nobody who comes after it", async () => {
-  await using spinner = await startSpinner({ blockedMs: 5_000 });
+  await using spinner = await startSpinner({ blockedMs: 7_000 });
   await using other = await startDevice(makeRecording("frr", 15));
   using scene = makeThreads();
   const controller = new AbortController();
@@ -211,7 +211,7 @@ Deno.test("a device that blocks its thread for good holds up nobody who comes af
 });
 
 Deno.test("a thread that stands still is ended: the one to blame is named, the others are tried again", async () => {
-  await using spinner = await startSpinner({ blockedMs: 4_000 });
+  await using spinner = await startSpinner({ blockedMs: 5_000 });
   await using slow = await startDevice(makeRecording("frr", 8), { fault: "slow_drip" });
   using scene = makeThreads({ threads: 1, limits: { stallMs: 2_000 } });
   const bystander = codeOf(scene.run(orderFor(slow, { limits: LONG })));
