@@ -97,13 +97,16 @@ async function describe(
   { siteId, sha256 }: BlobName,
   trouble: string,
 ): Promise<string> {
-  const { rows } = await sql<{ site: string; device: string; capture: string; number: number }>`
-    select s.name as site, d.name as device, r.capture, r.number
+  const { rows: [newest] } = await sql<
+    { site: string; device: string; capture: string; number: number; others: number }
+  >`
+    select s.name as site, d.name as device, r.capture, r.number,
+      (count(*) over () - 1)::int as others
     from revisions r join devices d on d.id = r.device_id join sites s on s.id = r.site_id
-    where r.site_id = ${siteId} and r.raw_sha256 = ${sha256} order by r.id desc`.execute(db);
-  const [newest] = rows;
+    where r.site_id = ${siteId} and r.raw_sha256 = ${sha256} order by r.id desc limit 1`
+    .execute(db);
   if (!newest) return `${sha256}: ${trouble}`;
-  const { site, device, capture, number } = newest;
-  const others = rows.length > 1 ? ` and ${rows.length - 1} more with the same content` : "";
-  return `${device} at ${site}, ${capture} revision ${number}${others}: ${trouble}`;
+  const { site, device, capture, number, others } = newest;
+  const more = others > 0 ? ` and ${others} more with the same content` : "";
+  return `${device} at ${site}, ${capture} revision ${number}${more}: ${trouble}`;
 }
