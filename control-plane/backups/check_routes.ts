@@ -4,6 +4,7 @@ import { actorOf, writeAudit } from "../audit/store.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
+import { refusePart } from "../permissions/refuse_part.ts";
 import { insertTask, selectTasks } from "../tasks/store.ts";
 import { taskOf } from "../tasks/replies.ts";
 import type { BackupsContext } from "./routes.ts";
@@ -11,9 +12,7 @@ import type { BackupsContext } from "./routes.ts";
 /** Orders the check of everything that is stored. It is about all sites, so whoever sees some only may not order it. */
 export function mountChecks(app: App, { db }: BackupsContext): void {
   route(app, orderConfigurationCheck, async (_input, context) => {
-    if (!context.scope.all) {
-      throw new ProblemError("forbidden", "The check is of all sites: it needs a role for all.");
-    }
+    refusePart(context.scope, "The check is of all sites: it needs a role for all.");
     const actor = actorOf(context);
     const taskId = await inTransaction(db, async (tx) => {
       const kind = "check_configurations" as const;

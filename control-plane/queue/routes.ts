@@ -1,6 +1,5 @@
 import type { Kysely } from "kysely";
 import { getQueue, updateQueue } from "@rookery/shared/api/queue.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
 import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
@@ -8,6 +7,7 @@ import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
+import { refusePart } from "../permissions/refuse_part.ts";
 import * as store from "./store.ts";
 
 /** The queue as a whole: maintenance, and how much it may hold. */
@@ -19,9 +19,7 @@ export function mountQueue(
 
   route(app, updateQueue, async ({ body }, context) => {
     const { scope } = context;
-    if (!scope.all) {
-      throw new ProblemError("forbidden", "The queue as a whole belongs to who sees all sites.");
-    }
+    refusePart(scope, "The queue as a whole belongs to who sees all sites.");
     const before = await store.readQueue(db, scope);
     await inTransaction(db, async (tx) => {
       await store.updateInstallation(tx, given(body));

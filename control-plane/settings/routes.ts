@@ -24,9 +24,11 @@ import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
 import type { Wakeups } from "../jobs/wakeups.ts";
-import type { Scope } from "../permissions/scope.ts";
+import { refusePart } from "../permissions/refuse_part.ts";
 import type { LiveSettings } from "./live_settings.ts";
 import { lockSettings, readSettings, type StoredSettings, writeSettings } from "./store.ts";
+
+const NOT_ALL = "The settings belong to who sees all sites.";
 
 export interface SettingServices {
   readonly db: Kysely<Database>;
@@ -52,12 +54,12 @@ export function mountSettings(app: App, services: SettingServices): void {
 
 function mountChanges(app: App, services: SettingServices): void {
   route(app, updateSettings, async ({ body }, context) => {
-    refusePart(context.scope);
+    refusePart(context.scope, NOT_ALL);
     const stored = await change(services, body, { actor: actorOf(context), verb: "update" });
     return { items: SETTING_KEYS.map((key) => settingOf(key, stored)) };
   });
   route(app, resetSetting, async ({ params }, context) => {
-    refusePart(context.scope);
+    refusePart(context.scope, NOT_ALL);
     const key = known(params.key);
     const by = { actor: actorOf(context), verb: "reset" } as const;
     return settingOf(key, await change(services, { [key]: DEFAULTS[key] }, by));
@@ -99,11 +101,6 @@ async function audit(
       detail: { before: before[key], after: value },
     });
   }
-}
-
-function refusePart(scope: Scope): void {
-  if (scope.all) return;
-  throw new ProblemError("forbidden", "The settings belong to who sees all sites.");
 }
 
 function known(key: string): SettingKey {
