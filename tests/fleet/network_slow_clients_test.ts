@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { claimLeases, sendHeartbeat } from "@rookery/shared/api/agent_protocol.ts";
 import type { ClaimId } from "@rookery/shared/ids.ts";
-import { Problem } from "@rookery/shared/problem.ts";
+import { Problem, ProblemError } from "@rookery/shared/problem.ts";
 import {
   bootByHand,
   enrolAgent,
@@ -17,6 +17,8 @@ import { connectRaw, listenAt, overSocket, type RawConnection } from "../support
 const plane = testControlPlane(testDatabase(), { publicUrl: "https://rookery.test" });
 const HEAD_MS = 2_000;
 const OF_EACH = 120;
+/** The longest that a round of honest work may take. */
+const ROUND_MS = 10_000;
 const MEGABYTE = 1024 * 1024;
 
 const HEAD = "POST /api/v1/login HTTP/1.1\r\nHost: rookery.test\r\n";
@@ -55,14 +57,52 @@ async function drip(clients: readonly SlowClient[], signal: AbortSignal): Promis
   }
 }
 
+/** Asks again, as an agent does, while the control plane is busy or a connection breaks: how long it took is what counts. */
+async function untilServed(ask: () => Promise<unknown>): Promise<void> {
+  const giveUpAt = performance.now() + ROUND_MS;
+  for (;;) {
+    try {
+      return void await ask();
+    } catch (error) {
+      const isBusy = error instanceof TypeError ||
+        error instanceof ProblemError && error.type === "overloaded";
+      if (!isBusy || performance.now() > giveUpAt) throw error;
+    }
+    await delay(100);
+  }
+}
+
 /** One round of an honest agent's requests; returns its milliseconds. */
 async function work(boot: ManualBoot): Promise<number> {
   const startedAt = performance.now();
   const { bootId } = boot;
-  await boot.call(sendHeartbeat, { body: { bootId, leaseIds: [] } });
+  await untilServed(() => boot.call(sendHeartbeat, { body: { bootId, leaseIds: [] } }));
   const claimId = crypto.randomUUID() as ClaimId;
-  await boot.call(claimLeases, { body: { bootId, claimId, wanted: 1, waitSeconds: 0 } });
+  const body = { bootId, claimId, wanted: 1, waitSeconds: 0 };
+  await untilServed(() => boot.call(claimLeases, { body }));
   return performance.now() - startedAt;
+}
+
+/** Rounds of honest work until all slow clients are cut off, or a minute is over. */
+async function workWhile(clients: readonly SlowClient[], boot: ManualBoot): Promise<number[]> {
+  const stop = new AbortController();
+  const dripping = drip(clients, stop.signal);
+  const rounds: number[] = [];
+  const giveUpAt = performance.now() + 60_000;
+  try {
+    while (!areCutOff(clients) && performance.now() < giveUpAt) {
+      rounds.push(await work(boot));
+      await delay(100);
+    }
+  } finally {
+    stop.abort();
+    await dripping;
+  }
+  return rounds;
+}
+
+function areCutOff(clients: readonly SlowClient[]): boolean {
+  return clients.every(({ connection }) => connection.isClosed());
 }
 
 Deno.test("hundreds of slow clients are cut off, and honest agents are served meanwhile", async () => {
@@ -75,22 +115,12 @@ Deno.test("hundreds of slow clients are cut off, and honest agents are served me
   await work(boot);
   const before = Deno.memoryUsage().rss;
   const clients = await attack(listening.port);
-  const stop = new AbortController();
-  const dripping = drip(clients, stop.signal);
-  const rounds: number[] = [];
-  const isOver = () => clients.every(({ connection }) => connection.isClosed());
-  const giveUpAt = performance.now() + 60_000;
-  while (!isOver() && performance.now() < giveUpAt) {
-    rounds.push(await work(boot));
-    await delay(100);
-  }
-  stop.abort();
-  await dripping;
+  const rounds = await workWhile(clients, boot);
   const grownBy = (Deno.memoryUsage().rss - before) / MEGABYTE;
   for (const { connection } of clients) connection.close();
-  assert.ok(isOver(), "some slow clients are still there");
+  assert.ok(areCutOff(clients), "some slow clients are still there");
   assert.ok(rounds.length > 20, `only ${rounds.length} rounds of honest work`);
-  assert.ok(Math.max(...rounds) < 10_000, `an honest round took ${Math.max(...rounds)} ms`);
+  assert.ok(Math.max(...rounds) < ROUND_MS, `an honest round took ${Math.max(...rounds)} ms`);
   assert.ok(grownBy < 200, `memory grew by ${grownBy} MB`);
   await until(() => listening.connections < 5, "the descriptors are free again");
   for (const { connection, drop } of clients) {
