@@ -50,6 +50,8 @@ export interface Endpoint<
   /** The media types that a body of bytes may have; the first is what callers send that name no other. */
   readonly bodyTypes: readonly [string, ...string[]];
   readonly replyAs: R;
+  /** The media type of a reply of bytes. */
+  readonly replyType: string;
   readonly status: Status;
   /** Largest request body. JSON bodies beyond it are refused before they are parsed. */
   readonly maxBodyBytes: number;
@@ -73,6 +75,7 @@ interface Written<M, P, A, Query, Body, Reply, B, R> {
   readonly bodyAs?: B;
   readonly bodyTypes?: readonly [string, ...string[]];
   readonly replyAs?: R;
+  readonly replyType?: string;
   readonly status?: Status;
   readonly maxBodyBytes?: number;
 }
@@ -107,6 +110,7 @@ export function endpoint<
     reply: undefined,
     bodyAs: "json",
     bodyTypes: ["application/octet-stream"],
+    replyType: "application/octet-stream",
     status: replyAs === "nothing" && written.method !== "HEAD" ? 204 : 200,
     maxBodyBytes: DEFAULT_BODY_BYTES,
     ...written,

@@ -1,5 +1,5 @@
 import { type Insertable, type Kysely, sql, type Transaction, type Updateable } from "kysely";
-import type { CredentialId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
+import type { CredentialId, DeviceId, JobId, SiteId, TenantId } from "@rookery/shared/ids.ts";
 import type { Database, DevicesTable } from "../database/schema.ts";
 import { isVisible, type Scope, whereVisible } from "../permissions/scope.ts";
 import { inForce } from "../settings/in_force.ts";
@@ -11,6 +11,7 @@ export interface DeviceSelection {
   readonly limit: number;
   readonly deviceId?: DeviceId;
   readonly siteId?: SiteId | undefined;
+  readonly tenantId?: TenantId;
   readonly platform?: string | undefined;
   /** A tag expression. */
   readonly tags?: string | undefined;
@@ -20,17 +21,22 @@ export interface DeviceSelection {
 }
 
 export function selectDevices(db: Kysely<Database>, selection: DeviceSelection) {
-  const { after, deviceId, siteId, platform, tags, archived, limit } = selection;
+  const { after, deviceId, siteId, tenantId, platform, tags, archived, limit } = selection;
   const devices = db.selectFrom("devices").selectAll().select(tagNames.as("tags"));
   return whereVisible(devices, "devices.siteId", selection.scope)
     .$if(after !== undefined, (query) => query.where("id", ">", after as DeviceId))
     .$if(deviceId !== undefined, (query) => query.where("id", "=", deviceId as DeviceId))
     .$if(siteId !== undefined, (query) => query.where("siteId", "=", siteId as SiteId))
+    .$if(tenantId !== undefined, (query) => query.where("siteId", "in", sitesOf(db, tenantId)))
     .$if(platform !== undefined, (query) => query.where("platform", "=", platform as string))
     .$if(tags !== undefined, (query) => query.where(hasTags("devices.id", tags as string)))
     .$if(archived === true, (query) => query.where("archivedAt", "is not", null))
     .$if(archived === false, (query) => query.where("archivedAt", "is", null))
     .orderBy("id").limit(limit).execute();
+}
+
+function sitesOf(db: Kysely<Database>, tenantId: TenantId | undefined) {
+  return db.selectFrom("sites").select("id").where("tenantId", "=", tenantId as TenantId);
 }
 
 /** A device with the names of its tags. */

@@ -65,7 +65,7 @@ function contentOf(endpoint: AnyEndpoint) {
     return { content: { "text/plain": { schema: z.string() } } };
   }
   if (endpoint.replyAs === "bytes") {
-    return { content: { "application/octet-stream": { schema: Bytes } } };
+    return { content: { [endpoint.replyType]: { schema: Bytes } } };
   }
   if (endpoint.replyAs === "events") {
     return { content: { "text/event-stream": { schema: endpoint.reply ?? z.string() } } };

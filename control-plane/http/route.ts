@@ -164,14 +164,13 @@ function reachFor({ access }: AnyEndpoint, caller: Caller): Scope {
     : reachOf(caller, access);
 }
 
-const CONTENT_TYPES = { bytes: "application/octet-stream", events: "text/event-stream" } as const;
-
 function replyOf(endpoint: AnyEndpoint, context: AppContext, reply: unknown): Response {
   if (endpoint.replyAs === "nothing") return context.body(null, endpoint.status);
   const status = endpoint.status as 200;
   if (endpoint.replyAs === "text") return context.text(reply as string, status);
   if (endpoint.replyAs === "bytes" || endpoint.replyAs === "events") {
-    context.header("Content-Type", CONTENT_TYPES[endpoint.replyAs]);
+    const isEvents = endpoint.replyAs === "events";
+    context.header("Content-Type", isEvents ? "text/event-stream" : endpoint.replyType);
     return context.body(reply as Uint8Array<ArrayBuffer> | ReadableStream, status);
   }
   const parsed = endpoint.reply?.safeParse(reply);

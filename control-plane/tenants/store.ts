@@ -44,7 +44,12 @@ export async function deleteTenant(tx: Transaction<Database>, tenantId: TenantId
 /** The tenant that was named, or the only one there is. Refuses an unknown one, and a choice left open. */
 export async function chooseTenant(
   db: Kysely<Database>,
-  { scope, tenantId }: { scope: Scope; tenantId: TenantId | undefined },
+  { scope, tenantId, place = "#/" }: {
+    scope: Scope;
+    tenantId: TenantId | undefined;
+    /** Where it was asked for: in the body, or (`?`) in the query. */
+    place?: "#/" | "?";
+  },
 ): Promise<TenantId> {
   const selection = tenantId === undefined ? {} : { tenantId };
   const [first, second] = await selectTenants(db, { scope, limit: 2, ...selection });
@@ -54,7 +59,6 @@ export async function chooseTenant(
     : second
     ? "there are several tenants: name one"
     : "there is no tenant that you may use";
-  throw new ProblemError("validation", `#/tenantId: ${detail}`, {
-    errors: [{ detail, pointer: "#/tenantId" }],
-  });
+  const pointer = `${place}tenantId`;
+  throw new ProblemError("validation", `${pointer}: ${detail}`, { errors: [{ detail, pointer }] });
 }
