@@ -10,28 +10,22 @@ import {
   readUnifiedDiff,
 } from "@rookery/shared/api/backups.ts";
 import type { HandlerInput } from "@rookery/shared/endpoint.ts";
-import { BackupId, type DeviceId, RevisionId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { BackupId, RevisionId } from "@rookery/shared/ids.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
-import { route, type RouteContext } from "../http/route.ts";
+import { route } from "../http/route.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { mountChecks } from "./check_routes.ts";
 import { compareRevisions } from "./compare_revisions.ts";
+import { nameReply } from "./name_reply.ts";
+import { mountPins } from "./pin_routes.ts";
+import { readDevice, readRevision } from "./read_visible.ts";
 import { readExact, renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
-import { fileNameOf } from "./revision_names.ts";
-import {
-  type RevisionRow,
-  selectBackups,
-  selectDeviceName,
-  selectDeviceStatus,
-  selectRevisions,
-  selectVisibleDevice,
-} from "./store.ts";
+import { selectBackups, selectDeviceStatus, selectRevisions } from "./store.ts";
 import { formatUnified } from "./unified_diff.ts";
 
 export interface BackupsContext extends TextServices {
@@ -42,6 +36,7 @@ export interface BackupsContext extends TextServices {
 export function mountBackups(app: App, context: BackupsContext): void {
   mountLists(app, context);
   mountRevisions(app, context);
+  mountPins(app, context);
   mountDiffs(app, context);
   mountChecks(app, context);
 }
@@ -100,21 +95,6 @@ function mountRevisions(app: App, { db, ...services }: BackupsContext): void {
   });
 }
 
-/** What a browser calls the file that it makes of a reply. */
-async function nameReply(
-  db: Kysely<Database>,
-  { context, revision, as, suffix }: {
-    readonly context: Pick<RouteContext, "setHeader">;
-    readonly revision: RevisionRow;
-    readonly as: "inline" | "attachment";
-    readonly suffix: string;
-  },
-): Promise<void> {
-  const device = await selectDeviceName(db, revision);
-  const name = `${fileNameOf({ device, revision })}${suffix}`;
-  context.setHeader("content-disposition", `${as}; filename="${name}"`);
-}
-
 type DiffInput = Pick<HandlerInput<typeof diffRevision>, "params" | "query">;
 
 function mountDiffs(app: App, { db, ...services }: BackupsContext): void {
@@ -132,22 +112,4 @@ function mountDiffs(app: App, { db, ...services }: BackupsContext): void {
     await nameReply(db, { context, revision, as: "inline", suffix: ".diff" });
     return formatUnified(diff, names);
   });
-}
-
-async function readDevice(
-  db: Kysely<Database>,
-  of: { readonly scope: Scope; readonly deviceId: DeviceId },
-) {
-  const device = await selectVisibleDevice(db, of);
-  if (!device) throw new ProblemError("not-found", "There is no such device.");
-  return device;
-}
-
-async function readRevision(
-  db: Kysely<Database>,
-  { scope, revisionId }: { readonly scope: Scope; readonly revisionId: RevisionId },
-): Promise<RevisionRow> {
-  const [revision] = await selectRevisions(db, { scope, ids: [revisionId], limit: 1 });
-  if (!revision) throw new ProblemError("not-found", "There is no such revision.");
-  return revision;
 }

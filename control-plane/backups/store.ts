@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql } from "kysely";
+import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
 import type { RevisionState } from "@rookery/shared/api/backups.ts";
 import type { BackupId, DeviceId, RevisionId, Sha256, SiteId } from "@rookery/shared/ids.ts";
 import type { BackupsTable, Database, DeviceStatusTable } from "../database/schema.ts";
@@ -34,13 +34,14 @@ export interface RevisionSelection {
   readonly deviceId?: DeviceId | undefined;
   readonly capture?: string | undefined;
   readonly state?: RevisionState | undefined;
+  readonly pinned?: boolean | undefined;
 }
 
 export type RevisionRow = Awaited<ReturnType<typeof selectRevisions>>[number];
 
 /** What is known of revisions. */
 export async function selectRevisions(db: Kysely<Database>, selection: RevisionSelection) {
-  const { before, ids, siteId, deviceId, capture, state } = selection;
+  const { before, ids, siteId, deviceId, capture, state, pinned } = selection;
   let query = whereVisible(selectRevision(db), "revisions.siteId", selection.scope);
   if (before !== undefined) query = query.where("id", "<", before);
   if (ids !== undefined) query = query.where("id", "in", [...ids]);
@@ -48,6 +49,7 @@ export async function selectRevisions(db: Kysely<Database>, selection: RevisionS
   if (deviceId !== undefined) query = query.where("deviceId", "=", deviceId);
   if (capture !== undefined) query = query.where("capture", "=", capture);
   if (state !== undefined) query = query.where("state", "=", state);
+  if (pinned !== undefined) query = query.where("pinned", "=", pinned);
   return await query.orderBy("id", "desc").limit(selection.limit).execute();
 }
 
@@ -55,11 +57,35 @@ function selectRevision(db: Kysely<Database>) {
   return db.selectFrom("revisions")
     .select(["id", "siteId", "deviceId", "capture", "platform", "number", "state", "grade"])
     .select(["bytes", "lines", "backupId", "firstSeenAt", "lastSeenAt", "decidedAt"])
+    .select(["pinned", "comment"])
     .select([
       sql<Sha256>`raw_sha256`.as("sha256"),
       sql<boolean>`exists (select from current_texts t where t.revision_id = revisions.id)`
         .as("current"),
     ]);
+}
+
+/** Locks a revision that the caller may see: what is read of it after is what a change will find. */
+export async function lockRevision(
+  tx: Transaction<Database>,
+  { scope, revisionId }: { readonly scope: Scope; readonly revisionId: RevisionId },
+): Promise<void> {
+  const query = tx.selectFrom("revisions").select("id").where("id", "=", revisionId);
+  await whereVisible(query, "revisions.siteId", scope).forUpdate().execute();
+}
+
+/** Changes what people say of a revision; one that the caller may not see is left alone. */
+export async function updateRevision(
+  tx: Transaction<Database>,
+  { scope, revisionId, change }: {
+    readonly scope: Scope;
+    readonly revisionId: RevisionId;
+    readonly change: { readonly pinned?: boolean; readonly comment?: string };
+  },
+): Promise<void> {
+  if (Object.keys(change).length === 0) return;
+  const query = tx.updateTable("revisions").set(change).where("id", "=", revisionId);
+  await whereVisible(query, "revisions.siteId", scope).execute();
 }
 
 /** The accepted revision of the same capture that came before this one. */

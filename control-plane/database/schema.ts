@@ -705,6 +705,8 @@ export interface RevisionsTable {
   lastSeenAt: Generated<Temporal.Instant>;
   decidedAt: Temporal.Instant | null;
   decidedBy: string | null;
+  pinned: Generated<boolean>;
+  comment: Generated<string>;
 }
 
 export interface CurrentTextsTable {

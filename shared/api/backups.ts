@@ -4,7 +4,7 @@ import { endpoint } from "../endpoint.ts";
 import { AgentId, BackupId, DeviceId, Instant, JobId, RevisionId, Sha256, SiteId } from "../ids.ts";
 import { DeviceFacts } from "../jobs/backup_config.ts";
 import { FailureCode } from "../jobs/failure.ts";
-import { listOf, Page } from "./page.ts";
+import { listOf, Page, text } from "./page.ts";
 import { Task } from "./tasks.ts";
 
 /** `quarantined`: it shrank too much and waits for a decision; `rejected`: it waits no more, and is no baseline. */
@@ -34,6 +34,10 @@ export const Revision = z.object({
   decidedAt: Instant.nullable(),
   /** It is the one the device was seen with last. */
   current: z.boolean(),
+  /** Retention never takes it. */
+  pinned: z.boolean(),
+  /** What people say of it; empty when nobody did. */
+  comment: z.string(),
 }).meta({ id: "Revision" });
 export type Revision = z.infer<typeof Revision>;
 
@@ -146,6 +150,7 @@ export const listRevisions = endpoint({
     ...Page.shape,
     capture: Capture.optional(),
     state: RevisionState.optional(),
+    pinned: z.stringbool().optional(),
   }),
   reply: listOf(Revision),
 });
@@ -181,6 +186,19 @@ export const getRevision = endpoint({
   access: "backups:read",
   summary: "Read what is known of a configuration, without its text",
   params: RevisionParams,
+  reply: Revision,
+});
+
+export const updateRevision = endpoint({
+  method: "PATCH",
+  path: "/api/v1/revisions/:revisionId",
+  access: "backups:write",
+  summary: "Pin a configuration, so that retention never takes it, or comment it",
+  params: RevisionParams,
+  body: z.strictObject({
+    pinned: z.boolean(),
+    comment: text(500).meta({ example: "before the move" }),
+  }).partial(),
   reply: Revision,
 });
 

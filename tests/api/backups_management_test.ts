@@ -1,0 +1,97 @@
+/** What people do with revisions beside reading them: what they keep, compare, take out and decide about in bulk. */
+import assert from "node:assert/strict";
+import {
+  getRevision,
+  listRevisions,
+  type Revision,
+  updateRevision,
+} from "@rookery/shared/api/backups.ts";
+import type { RevisionId, SiteId } from "@rookery/shared/ids.ts";
+import {
+  frrConfiguration,
+  makeReportingDevice,
+  report,
+  type ReportingDevice,
+} from "../support/backup_report.ts";
+import { testControlPlane } from "../support/control_plane.ts";
+import { testDatabase } from "../support/database.ts";
+import { refusedAs } from "../support/joining.ts";
+import { makePerson } from "../support/people.ts";
+
+const database = testDatabase();
+const plane = testControlPlane(database);
+
+async function backUp(device: ReportingDevice, text: string): Promise<RevisionId> {
+  const recorded = await report(plane.services, device, text);
+  assert.ok(recorded.ok && recorded.captures[0]);
+  return recorded.captures[0].revisionId;
+}
+
+/** The details of the audit rows about a thing, oldest first. */
+async function auditOf(action: string, targetId: string) {
+  const rows = await database.db.selectFrom("auditRows").select(["detail", "siteId", "actorName"])
+    .where("action", "=", action).where("targetId", "=", targetId).orderBy("id").execute();
+  return rows.map((row) => ({ ...row, detail: row.detail as Record<string, unknown> }));
+}
+
+let people = 0;
+
+/** Somebody who may do all with the backups of one site. */
+async function keeperOf(siteId: SiteId) {
+  const selector = { siteIds: [siteId] };
+  return await makePerson(plane, { name: `keeper-${people++}`, actions: ["backups:*"], selector });
+}
+
+Deno.test("updateRevision pins and comments, is found by it, and leaves before and after in the audit log", async () => {
+  const device = await makeReportingDevice(database.db);
+  const admin = await plane.administrator();
+  const revisionId = await backUp(device, frrConfiguration());
+  await backUp(device, frrConfiguration({ interfaces: 11 }));
+  const params = { revisionId };
+  const before = await admin.call(getRevision, { params });
+  assert.deepEqual([before.pinned, before.comment], [false, ""]);
+
+  const body = { pinned: true, comment: "before the move" };
+  const pinned = await admin.call(updateRevision, { params, body });
+  assert.deepEqual(pinned, { ...before, ...body });
+  const listed = async (query: { pinned: string }): Promise<Revision[]> => {
+    const { items } = await admin.call(listRevisions, {
+      params: { deviceId: device.deviceId },
+      query,
+    });
+    return items;
+  };
+  assert.deepEqual(await listed({ pinned: "true" }), [pinned]);
+  assert.deepEqual((await listed({ pinned: "false" })).map(({ number }) => number), [2]);
+
+  const released = await admin.call(updateRevision, { params, body: { pinned: false } });
+  assert.deepEqual([released.pinned, released.comment], [false, "before the move"]);
+  const about = { deviceId: device.deviceId, capture: "running", number: 1 };
+  const changes = [
+    { before: { pinned: false, comment: "" }, after: body },
+    { before: { pinned: true }, after: { pinned: false } },
+  ];
+  assert.deepEqual(
+    await auditOf("revision.update", revisionId),
+    changes.map((change) => ({
+      detail: { ...about, ...change },
+      siteId: device.siteId,
+      actorName: "admin",
+    })),
+  );
+});
+
+Deno.test("updateRevision is refused to who only reads, and to who keeps another site's", async () => {
+  const [device, elsewhere] = [
+    await makeReportingDevice(database.db),
+    await makeReportingDevice(database.db),
+  ];
+  const revisionId = await backUp(device, frrConfiguration());
+  const change = { params: { revisionId }, body: { pinned: true } };
+  const reader = await makePerson(plane, { name: "reader", actions: ["backups:read"] });
+  await assert.rejects(reader.call(updateRevision, change), refusedAs("forbidden"));
+  const stranger = await keeperOf(elsewhere.siteId);
+  await assert.rejects(stranger.call(updateRevision, change), refusedAs("not-found"));
+  const keeper = await keeperOf(device.siteId);
+  assert.equal((await keeper.call(updateRevision, change)).pinned, true);
+});
