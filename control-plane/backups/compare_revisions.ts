@@ -15,16 +15,21 @@ export interface Comparison extends TextServices {
   readonly volatile: "hidden" | "shown";
 }
 
-/** Compares the redacted texts of two revisions; the first one of a capture is compared with nothing. */
+/**
+ * Compares the redacted texts of two revisions; the first one of a capture is compared with nothing. Between two devices
+ * secrets are not compared: nobody is to learn that they share one.
+ */
 export async function compareRevisions(
   db: Kysely<Database>,
   comparison: Comparison,
 ): Promise<{ readonly diff: Diff; readonly names: DiffNames }> {
   const { texts, revision, context, volatile } = comparison;
   const before = comparison.before ?? await selectPreviousRevision(db, revision);
+  const tagged = !before || before.deviceId === revision.deviceId;
+  const read = (of: RevisionRow) => readSecretText(db, { ...comparison, tagged }, of);
   const diff = await texts.run("compare", {
-    before: before ? await readSecretText(db, comparison, before) : null,
-    after: await readSecretText(db, comparison, revision),
+    before: before ? await read(before) : null,
+    after: await read(revision),
     ...{ context, volatile },
   });
   return {
@@ -38,11 +43,11 @@ export async function compareRevisions(
 
 async function readSecretText(
   db: Kysely<Database>,
-  { keyRing }: TextServices,
+  { keyRing, tagged }: Pick<TextServices, "keyRing"> & { readonly tagged: boolean },
   { siteId, deviceId, platform, capture, sha256 }: RevisionRow,
 ): Promise<SecretText> {
   const bytes = await readExact(db, { keyRing, siteId, rawSha256: sha256 });
-  return { bytes, platform, capture, key: await tagKey(keyRing, deviceId) };
+  return { bytes, platform, capture, key: tagged ? await tagKey(keyRing, deviceId) : null };
 }
 
 async function nameOf(db: Kysely<Database>, revision: RevisionRow): Promise<string> {

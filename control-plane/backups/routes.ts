@@ -1,15 +1,12 @@
 import type { Kysely } from "kysely";
 import {
-  diffRevision,
   downloadExactRevision,
   getDeviceStatus,
   getRevision,
   listBackups,
   listRevisions,
   readRevisionText,
-  readUnifiedDiff,
 } from "@rookery/shared/api/backups.ts";
-import type { HandlerInput } from "@rookery/shared/endpoint.ts";
 import { BackupId, RevisionId } from "@rookery/shared/ids.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
@@ -17,16 +14,14 @@ import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
-import type { Scope } from "../permissions/scope.ts";
 import { mountChecks } from "./check_routes.ts";
-import { compareRevisions } from "./compare_revisions.ts";
+import { mountDiffs } from "./diff_routes.ts";
 import { nameReply } from "./name_reply.ts";
 import { mountPins } from "./pin_routes.ts";
 import { readDevice, readRevision } from "./read_visible.ts";
 import { readExact, renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
 import { selectBackups, selectDeviceStatus, selectRevisions } from "./store.ts";
-import { formatUnified } from "./unified_diff.ts";
 
 export interface BackupsContext extends TextServices {
   readonly db: Kysely<Database>;
@@ -92,24 +87,5 @@ function mountRevisions(app: App, { db, ...services }: BackupsContext): void {
     await nameReply(db, { context, revision, as: "attachment", suffix: ".cfg" });
     context.setHeader("repr-digest", `sha-256=:${digest}:`);
     return bytes;
-  });
-}
-
-type DiffInput = Pick<HandlerInput<typeof diffRevision>, "params" | "query">;
-
-function mountDiffs(app: App, { db, ...services }: BackupsContext): void {
-  const compare = async ({ params, query }: DiffInput, scope: Scope) => {
-    const revision = await readRevision(db, { scope, ...params });
-    const before = query.against === undefined
-      ? undefined
-      : await readRevision(db, { scope, revisionId: query.against });
-    const compared = await compareRevisions(db, { ...services, ...query, revision, before });
-    return { ...compared, revision };
-  };
-  route(app, diffRevision, async (input, { scope }) => (await compare(input, scope)).diff);
-  route(app, readUnifiedDiff, async (input, context) => {
-    const { diff, names, revision } = await compare(input, context.scope);
-    await nameReply(db, { context, revision, as: "inline", suffix: ".diff" });
-    return formatUnified(diff, names);
   });
 }

@@ -8,8 +8,8 @@ import { type Scope, whereVisible } from "../permissions/scope.ts";
 export async function selectVisibleDevice(
   db: Kysely<Database>,
   { scope, deviceId }: { readonly scope: Scope; readonly deviceId: DeviceId },
-): Promise<{ id: DeviceId; siteId: SiteId; name: string } | undefined> {
-  const query = db.selectFrom("devices").select(["id", "siteId", "name"])
+): Promise<{ id: DeviceId; siteId: SiteId; name: string; platform: string } | undefined> {
+  const query = db.selectFrom("devices").select(["id", "siteId", "name", "platform"])
     .where("id", "=", deviceId);
   return await whereVisible(query, "devices.siteId", scope).executeTakeFirst();
 }
@@ -97,6 +97,25 @@ export async function selectPreviousRevision(
     .where("deviceId", "=", deviceId).where("capture", "=", capture)
     .where("number", "<", number).where("state", "=", "accepted")
     .orderBy("number", "desc").limit(1).executeTakeFirst();
+}
+
+/** The revision that a device was seen with last. */
+export async function selectCurrentRevision(
+  db: Kysely<Database>,
+  { scope, deviceId, capture }: {
+    readonly scope: Scope;
+    readonly deviceId: DeviceId;
+    readonly capture: string;
+  },
+): Promise<RevisionRow | undefined> {
+  const query = selectRevision(db).where(
+    "id",
+    "=",
+    (current) =>
+      current.selectFrom("currentTexts").select("revisionId")
+        .where("deviceId", "=", deviceId).where("capture", "=", capture),
+  );
+  return await whereVisible(query, "revisions.siteId", scope).executeTakeFirst();
 }
 
 /** The attempts on a device, newest first. */

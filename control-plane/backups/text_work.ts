@@ -20,9 +20,9 @@ export interface CapturedText {
   readonly capture: string;
 }
 
-/** The same with the device's key for the tags of secrets. */
+/** The same with the device's key for the tags of secrets; null where they are not to be told apart. */
 export interface SecretText extends CapturedText {
-  readonly key: Uint8Array;
+  readonly key: Uint8Array | null;
 }
 
 export interface TextComparison {
@@ -90,7 +90,7 @@ async function digest(text: CapturedText): Promise<Sha256> {
 }
 
 async function redactText({ bytes, platform, key }: SecretText): Promise<string> {
-  return await redact(driverOf(platform), decodeText(bytes).text, { tagOf: tagger(key) });
+  return await redact(driverOf(platform), decodeText(bytes).text, { tagOf: key && tagger(key) });
 }
 
 /** One text seldom has more secrets; a hostile one must not fill the memory. */

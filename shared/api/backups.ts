@@ -220,13 +220,17 @@ export const downloadExactRevision = endpoint({
   replyAs: "bytes",
 });
 
-const DiffQuery = z.strictObject({
-  /** The older text; the revision of the same capture before this one when absent. */
-  against: RevisionId.optional(),
+const DiffOptions = {
   // Coercion takes null for 0, so the document has to be told that it is no null.
   context: z.coerce.number<number>().int().min(0).max(50).meta({ type: "integer" }).default(3),
   /** Lines that change by themselves are left out unless `shown`. */
   volatile: z.enum(["hidden", "shown"]).default("hidden"),
+};
+
+const DiffQuery = z.strictObject({
+  /** The older text; the revision of the same capture before this one when absent. */
+  against: RevisionId.optional(),
+  ...DiffOptions,
 });
 
 export const diffRevision = endpoint({
@@ -246,6 +250,40 @@ export const readUnifiedDiff = endpoint({
   summary: "Compare a configuration with the one before it, or with another, as a unified diff",
   params: RevisionParams,
   query: DiffQuery,
+  replyAs: "text",
+});
+
+const DeviceDiffQuery = z.strictObject({
+  /** Default: the first capture of the device's platform. */
+  capture: Capture.optional(),
+  /** Another device, whose text is taken for the older one; the same device when absent. */
+  against: DeviceId.optional(),
+  /** Default: the first capture of the other device's platform. */
+  againstCapture: Capture.optional(),
+  ...DiffOptions,
+});
+
+export const diffDevice = endpoint({
+  method: "GET",
+  path: "/api/v1/devices/:deviceId/diff",
+  access: "backups:read",
+  summary: "Compare the current configuration of a device with that of another, in hunks",
+  description:
+    "Or two captures of one device: `againstCapture=startup` shows what is not saved. Secrets of two " +
+    "devices are not compared",
+  params: DeviceParams,
+  query: DeviceDiffQuery,
+  reply: Diff,
+});
+
+export const readUnifiedDeviceDiff = endpoint({
+  method: "GET",
+  path: "/api/v1/devices/:deviceId/unified-diff",
+  access: "backups:read",
+  summary: "Compare the current configuration of a device with that of another, as a unified diff",
+  description: "As GET …/diff does",
+  params: DeviceParams,
+  query: DeviceDiffQuery,
   replyAs: "text",
 });
 

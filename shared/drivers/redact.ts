@@ -2,8 +2,11 @@ import { linesOf } from "./decode.ts";
 import type { Driver } from "./driver.ts";
 
 export interface RedactOptions {
-  /** A short tag under a key of the device, so that a diff shows that a secret changed and never what it is. */
-  readonly tagOf: (secret: string) => Promise<string> | string;
+  /**
+   * A short tag under a key of the device, so that a diff shows that a secret changed and never what it is. Null: no
+   * secret is tagged, for texts of two devices, whose tags say nothing of each other.
+   */
+  readonly tagOf: ((secret: string) => Promise<string> | string) | null;
 }
 
 /** Where a secret stands in the text, and whether the device writes it differently each time. */
@@ -15,7 +18,7 @@ interface Span {
 
 /**
  * The text, with `\n` after every line, and every secret as `<secret:tag>`, or `<secret>` where the device
- * re-salts it. The driver's rules and the rules of every platform look at the original text; overlapping finds become one. Blocks lose the
+ * re-salts it or nothing is to be tagged. The driver's rules and the rules of every platform look at the original text; overlapping finds become one. Blocks lose the
  * lines between their first and last; a block that never ends is secret to the end of the text.
  */
 export async function redact(
@@ -32,8 +35,8 @@ export async function redact(
       ...lineSpans(driver, text),
     ])
   ) {
-    const mark = resalted ? "<secret>" : `<secret:${await tagOf(text.slice(start, end))}>`;
-    pieces.push(text.slice(at, start), mark);
+    const tag = resalted ? undefined : await tagOf?.(text.slice(start, end));
+    pieces.push(text.slice(at, start), tag === undefined ? "<secret>" : `<secret:${tag}>`);
     at = end;
   }
   pieces.push(text.slice(at));

@@ -8,20 +8,12 @@ import {
 } from "@rookery/shared/api/backups.ts";
 import type { RevisionId } from "@rookery/shared/ids.ts";
 import {
-  examineBackup,
-  type ExaminedCapture,
-  type ReportedBackup,
-} from "../../control-plane/backups/ingest.ts";
-import { recordBackup } from "../../control-plane/backups/record_backup.ts";
-import { inTransaction } from "../../control-plane/database/transaction.ts";
-import {
-  attemptOf,
   frrConfiguration,
   makeReportingDevice,
   report,
+  reportCaptures,
   type ReportingDevice,
   type ReportOptions,
-  upload,
 } from "../support/backup_report.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
@@ -186,30 +178,12 @@ Deno.test("a held text whose volatile lines differ is the same entry, with the b
   assert.equal((await statusOf(device)).lastOutcome, "verified");
 });
 
-/** No driver that ships has a second capture, so one is recorded beside the first as it would be. */
-async function backUpTwo(device: ReportingDevice, running: number, startup: number) {
-  const examined: ExaminedCapture[] = [];
-  let reported: ReportedBackup | undefined;
-  for (const [name, interfaces] of [["running", running], ["startup", startup]] as const) {
-    reported = await uploadOf(device, interfaces);
-    const one = await examineBackup(database.db, reported);
-    assert.ok(one.ok && one.captures[0]);
-    const { text: _foreseen, ...capture } = one.captures[0];
-    examined.push({ ...capture, name });
-  }
-  assert.ok(reported);
-  const { outcome } = reported;
-  const whole = { ok: true, platform: "frr", captures: examined, outcome } as const;
-  const attempt = attemptOf(reported);
-  return await inTransaction(
-    database.db,
-    (tx) => recordBackup(tx, { ...plane.services, attempt, examined: whole }),
-  );
-}
-
-function uploadOf(device: ReportingDevice, interfaces: number) {
-  const bytes = new TextEncoder().encode(frrConfiguration({ interfaces }));
-  return upload(plane.services, device, bytes);
+/** A running and a startup configuration, of so many interfaces each. */
+function backUpTwo(device: ReportingDevice, running: number, startup: number) {
+  return reportCaptures(plane.services, device, {
+    running: frrConfiguration({ interfaces: running }),
+    startup: frrConfiguration({ interfaces: startup }),
+  });
 }
 
 Deno.test("of two captures the one that did not shrink goes on, and both accepted make the attempt verified", async () => {

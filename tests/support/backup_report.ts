@@ -14,7 +14,11 @@ import {
 } from "@rookery/shared/ids.ts";
 import type { BackupConfigOutcome, CaptureOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import { putBlob } from "../../control-plane/backups/blob_store.ts";
-import { examineBackup, type ReportedBackup } from "../../control-plane/backups/ingest.ts";
+import {
+  examineBackup,
+  type ExaminedCapture,
+  type ReportedBackup,
+} from "../../control-plane/backups/ingest.ts";
 import {
   type BackupAttempt,
   recordBackup,
@@ -110,6 +114,30 @@ export async function report(
     (tx) => recordBackup(tx, { ...to, attempt, examined }),
   );
   return { ok: true as const, ...recorded };
+}
+
+/**
+ * Reports a text for each of these captures, all in one backup. No driver that ships has a second capture, so the others
+ * are recorded beside the first as they would be.
+ */
+export async function reportCaptures(
+  to: ReportsTo,
+  device: ReportingDevice,
+  texts: Readonly<Record<string, string>>,
+) {
+  const captures: ExaminedCapture[] = [];
+  let reported: ReportedBackup | undefined;
+  for (const [name, text] of Object.entries(texts)) {
+    reported = await upload(to, device, new TextEncoder().encode(text));
+    const one = await examineBackup(to.db, reported);
+    if (!one.ok || !one.captures[0]) throw new Error(`Cannot report ${name}: it is not complete`);
+    const { text: _foreseen, ...capture } = one.captures[0];
+    captures.push({ ...capture, name });
+  }
+  if (!reported) throw new Error("Cannot report a backup without captures");
+  const attempt = attemptOf(reported);
+  const examined = { ok: true, platform: "frr", captures, outcome: reported.outcome } as const;
+  return await inTransaction(to.db, (tx) => recordBackup(tx, { ...to, attempt, examined }));
 }
 
 /** Uploads these bytes under a lease of a new job, as an agent does before it reports them. */
