@@ -1,6 +1,5 @@
 import type { Kysely } from "kysely";
 import {
-  downloadExactRevision,
   getDeviceStatus,
   getRevision,
   listBackups,
@@ -8,9 +7,7 @@ import {
   readRevisionText,
 } from "@rookery/shared/api/backups.ts";
 import { BackupId, RevisionId } from "@rookery/shared/ids.ts";
-import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
-import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
@@ -19,8 +16,9 @@ import { mountDiffs } from "./diff_routes.ts";
 import { nameReply } from "./name_reply.ts";
 import { mountPins } from "./pin_routes.ts";
 import { readDevice, readRevision } from "./read_visible.ts";
-import { readExact, renderText, type TextServices } from "./render_text.ts";
+import { renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
+import { mountSecrets } from "./secret_routes.ts";
 import { selectBackups, selectDeviceStatus, selectRevisions } from "./store.ts";
 
 export interface BackupsContext extends TextServices {
@@ -31,6 +29,7 @@ export interface BackupsContext extends TextServices {
 export function mountBackups(app: App, context: BackupsContext): void {
   mountLists(app, context);
   mountRevisions(app, context);
+  mountSecrets(app, context);
   mountPins(app, context);
   mountDiffs(app, context);
   mountChecks(app, context);
@@ -68,24 +67,5 @@ function mountRevisions(app: App, { db, ...services }: BackupsContext): void {
     const revision = await readRevision(db, { scope: context.scope, revisionId });
     await nameReply(db, { context, revision, as: "inline", suffix: ".masked.cfg" });
     return await renderText(db, { ...services, ...revision, rawSha256: revision.sha256 });
-  });
-
-  route(app, downloadExactRevision, async ({ params: { revisionId } }, context) => {
-    const revision = await readRevision(db, { scope: context.scope, revisionId });
-    const bytes = await readExact(db, { ...services, ...revision, rawSha256: revision.sha256 });
-    const { siteId, deviceId, capture, number, sha256 } = revision;
-    // Written before a byte leaves: nobody gets the secrets unseen.
-    await inTransaction(db, (tx) =>
-      writeAudit(tx, {
-        actor: actorOf(context),
-        action: "revision.download_exact",
-        target: { kind: "revision", id: revisionId },
-        siteId,
-        detail: { deviceId, capture, number, sha256 },
-      }));
-    const digest = Uint8Array.fromHex(sha256).toBase64();
-    await nameReply(db, { context, revision, as: "attachment", suffix: ".cfg" });
-    context.setHeader("repr-digest", `sha-256=:${digest}:`);
-    return bytes;
   });
 }

@@ -1,15 +1,27 @@
 import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
 import type { RevisionState } from "@rookery/shared/api/backups.ts";
 import type { BackupId, DeviceId, RevisionId, Sha256, SiteId } from "@rookery/shared/ids.ts";
-import type { BackupsTable, Database, DeviceStatusTable } from "../database/schema.ts";
+import type {
+  BackupsTable,
+  Database,
+  DevicesTable,
+  DeviceStatusTable,
+} from "../database/schema.ts";
 import { type Scope, whereVisible } from "../permissions/scope.ts";
+
+/** What of a device the readers of its history need. */
+export type VisibleDevice = Pick<
+  Selectable<DevicesTable>,
+  "id" | "siteId" | "name" | "host" | "port" | "platform"
+>;
 
 /** A device that the caller may see, archived or not. */
 export async function selectVisibleDevice(
   db: Kysely<Database>,
   { scope, deviceId }: { readonly scope: Scope; readonly deviceId: DeviceId },
-): Promise<{ id: DeviceId; siteId: SiteId; name: string; platform: string } | undefined> {
-  const query = db.selectFrom("devices").select(["id", "siteId", "name", "platform"])
+): Promise<VisibleDevice | undefined> {
+  const query = db.selectFrom("devices")
+    .select(["id", "siteId", "name", "host", "port", "platform"])
     .where("id", "=", deviceId);
   return await whereVisible(query, "devices.siteId", scope).executeTakeFirst();
 }

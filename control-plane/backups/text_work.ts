@@ -5,10 +5,10 @@
 import { createHmac } from "node:crypto";
 import type { Diff } from "@rookery/shared/api/backups.ts";
 import { type Completeness, judgeCompleteness } from "@rookery/shared/drivers/completeness.ts";
-import { decodeText } from "@rookery/shared/drivers/decode.ts";
+import { type DecodedText, decodeText } from "@rookery/shared/drivers/decode.ts";
 import type { Driver } from "@rookery/shared/drivers/driver.ts";
 import { capturesOf, findDriver } from "@rookery/shared/drivers/mod.ts";
-import { normalise, normalisedSha256 } from "@rookery/shared/drivers/normalise.ts";
+import { normalise, normalisedSha256, restorableText } from "@rookery/shared/drivers/normalise.ts";
 import { redact } from "@rookery/shared/drivers/redact.ts";
 import type { Sha256 } from "@rookery/shared/ids.ts";
 import { diffTexts } from "./diff.ts";
@@ -37,6 +37,9 @@ export type Measured =
   | Extract<Completeness, { complete: true }> & { readonly normalisedSha256: Sha256 }
   | Extract<Completeness, { complete: false }>;
 
+/** A text to bring back, and the encoding that a file of it has to have. */
+export type Restorable = DecodedText;
+
 /** Every kind of work, with what it takes and gives. */
 export interface TextWork {
   /** Judges completeness, and tells the digest of a complete text. */
@@ -44,6 +47,8 @@ export interface TextWork {
   /** The digest that decides "changed or not". */
   readonly digest: { readonly input: CapturedText; readonly output: Sha256 };
   readonly redact: { readonly input: SecretText; readonly output: string };
+  /** With its secrets, to bring the configuration back. */
+  readonly restore: { readonly input: CapturedText; readonly output: Restorable };
   /** Of the redacted texts. */
   readonly compare: { readonly input: TextComparison; readonly output: Diff };
 }
@@ -58,7 +63,7 @@ type Workers = {
   readonly [K in keyof TextWork]: (input: TextWork[K]["input"]) => Promise<TextWork[K]["output"]>;
 };
 
-const WORK: Workers = { measure, digest, redact: redactText, compare };
+const WORK: Workers = { measure, digest, redact: redactText, restore, compare };
 
 /** Does the work in this very thread. */
 export function doTextWork<K extends keyof TextWork>(
@@ -104,6 +109,11 @@ function tagger(key: Uint8Array): (secret: string) => string {
     if (tags.size < MOST_TAGS) tags.set(secret, tag);
     return tag;
   };
+}
+
+function restore(captured: CapturedText): Promise<Restorable> {
+  const { text, encoding } = decodeText(captured.bytes);
+  return Promise.resolve({ text: restorableText(text, rulesOf(captured).capture), encoding });
 }
 
 async function compare({ before, after, context, volatile }: TextComparison): Promise<Diff> {

@@ -220,6 +220,30 @@ export const downloadExactRevision = endpoint({
   replyAs: "bytes",
 });
 
+/** What it takes to bring a configuration back by hand: Rookery itself changes no device. */
+export const RestoreMaterial = z.object({
+  revision: Revision,
+  /** As the device is called, and where it is reached, now. */
+  device: z.object({ id: DeviceId, name: z.string(), host: z.string(), port: z.int() }),
+  /** The vendor's, in one sentence. */
+  procedure: z.string(),
+  fileName: z.string(),
+  /** Secrets included, from the first line of the configuration on. */
+  text: z.string(),
+  /** What the file has to be written in, so that the device gets its bytes back. */
+  encoding: z.enum(["utf-8", "latin-1"]),
+}).meta({ id: "RestoreMaterial" });
+export type RestoreMaterial = z.infer<typeof RestoreMaterial>;
+
+export const takeRestoreMaterial = endpoint({
+  method: "POST",
+  path: "/api/v1/revisions/:revisionId/restore-material",
+  access: "backups:read_exact",
+  summary: "Take a configuration out to bring it back, secrets and the procedure included; audited",
+  params: RevisionParams,
+  reply: RestoreMaterial,
+});
+
 const DiffOptions = {
   // Coercion takes null for 0, so the document has to be told that it is no null.
   context: z.coerce.number<number>().int().min(0).max(50).meta({ type: "integer" }).default(3),

@@ -227,5 +227,5 @@ export const cisco_iosxe = driver({
   ],
   logout: ["exit"],
   restore:
-    "Copy the text to the device and run: configure replace <url>, or paste it in configuration mode.",
+    "Copy what stands below the line Current configuration to the device and run: configure replace <url>, or paste it in configuration mode.",
 });

@@ -72,5 +72,6 @@ export const frr = driver({
     { line: /^\s*key-string (?<secret>\S.*)$/, why: "keys of key chains" },
   ],
   logout: ["exit"],
-  restore: "Copy the text to /etc/frr/frr.conf on the host and run: systemctl reload frr.",
+  restore:
+    "Copy what stands below the line Current configuration to /etc/frr/frr.conf on the host and run: systemctl reload frr.",
 });

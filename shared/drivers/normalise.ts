@@ -30,6 +30,14 @@ export function normalise(text: string, { driver, capture }: NormaliseRules): st
   return kept.map((line) => `${line}\n`).join("");
 }
 
+/**
+ * The text to bring a configuration back with: from the first line that begins the capture, nothing masked and nothing left
+ * out, with `\n` after every line.
+ */
+export function restorableText(text: string, { begin }: Pick<Capture, "begin">): string {
+  return fromBegin(linesOf(text), { begin }).map((line) => `${line}\n`).join("");
+}
+
 /** The digest of the normalised text of a configuration's exact bytes. */
 export function normalisedSha256(bytes: Uint8Array, rules: NormaliseRules): Promise<Sha256> {
   return sha256(normalise(decodeText(bytes).text, rules));

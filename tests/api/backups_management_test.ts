@@ -7,6 +7,7 @@ import {
   listRevisions,
   readUnifiedDeviceDiff,
   type Revision,
+  takeRestoreMaterial,
   updateRevision,
 } from "@rookery/shared/api/backups.ts";
 import type { RevisionId, SiteId } from "@rookery/shared/ids.ts";
@@ -163,4 +164,53 @@ Deno.test("diffDevice is for who sees both devices", async () => {
     await assert.rejects(keeper.call(diffDevice, asked), refusedAs("not-found"));
     await assert.rejects(keeper.call(readUnifiedDeviceDiff, asked), refusedAs("not-found"));
   }
+});
+
+Deno.test("takeRestoreMaterial gives the text with its secrets, the procedure, and an audit row without either", async () => {
+  const device = await makeReportingDevice(database.db);
+  const text = frrConfiguration({ password: "restore-me-please" });
+  const revisionId = await backUp(device, text);
+  const admin = await plane.administrator();
+  const params = { revisionId };
+  const material = await admin.call(takeRestoreMaterial, { params });
+  const begin = text.indexOf("Current configuration:");
+  assert.ok(begin > 0);
+  assert.equal(material.text, text.slice(begin));
+  assert.equal(material.encoding, "utf-8");
+  assert.match(material.procedure, /\/etc\/frr\/frr\.conf .*systemctl reload frr\.$/);
+  assert.equal(material.fileName, `${device.deviceId}-running-1.cfg`);
+  assert.equal(material.device.host, `${device.deviceId}.test`);
+  assert.deepEqual(material.revision, await admin.call(getRevision, { params }));
+  const { deviceId, siteId } = device;
+  const { capture, number, sha256 } = material.revision;
+  assert.deepEqual(await auditOf("revision.restore_material", revisionId), [
+    { detail: { deviceId, capture, number, sha256 }, siteId, actorName: "admin" },
+  ]);
+});
+
+Deno.test("takeRestoreMaterial says in which encoding a device gets its bytes back", async () => {
+  const device = await makeReportingDevice(database.db);
+  const bytes = Uint8Array.from(
+    frrConfiguration().replace("uplink 1\n", "Zürich\n"),
+    (character) => character.charCodeAt(0),
+  );
+  const recorded = await report(plane.services, device, bytes);
+  assert.ok(recorded.ok && recorded.captures[0]);
+  const { revisionId } = recorded.captures[0];
+  const admin = await plane.administrator();
+  const material = await admin.call(takeRestoreMaterial, { params: { revisionId } });
+  assert.equal(material.encoding, "latin-1");
+  assert.match(material.text, /^ description Zürich$/m);
+});
+
+Deno.test("takeRestoreMaterial is refused to who reads masked texts only, and leaves no audit row", async () => {
+  const device = await makeReportingDevice(database.db);
+  const revisionId = await backUp(device, frrConfiguration());
+  const reader = await makePerson(plane, {
+    name: "masked-reader",
+    actions: ["backups:read", "backups:write", "devices:read"],
+  });
+  const asked = { params: { revisionId } };
+  await assert.rejects(reader.call(takeRestoreMaterial, asked), refusedAs("forbidden"));
+  assert.deepEqual(await auditOf("revision.restore_material", revisionId), []);
 });
