@@ -21,6 +21,7 @@ import { observeRequests } from "./http/observe.ts";
 import { mountOpenApi } from "./http/openapi.ts";
 import { mountPages } from "./http/pages.ts";
 import { mountProblems } from "./http/problems.ts";
+import { mountImports } from "./inventory/import_routes.ts";
 import { mountInventoryExport } from "./inventory/export_routes.ts";
 import { mountLeases } from "./jobs/lease_routes.ts";
 import { mountJobs } from "./jobs/routes.ts";
@@ -79,6 +80,7 @@ function mountInventory(app: App, services: Services): void {
   mountCredentialStates(app, services);
   mountDevices(app, services);
   mountInventoryExport(app, services);
+  mountImports(app, services);
   mountHostKeys(app, services);
   mountHostKeyLists(app, services);
 }

@@ -50,6 +50,9 @@ export type OccurrenceId = z.infer<typeof OccurrenceId>;
 /** Long work of the control plane itself. */
 export const TaskId = id("TaskId");
 export type TaskId = z.infer<typeof TaskId>;
+/** A file of devices that was read, and what became of it. */
+export const ImportId = id("ImportId");
+export type ImportId = z.infer<typeof ImportId>;
 export const UserId = id("UserId");
 export type UserId = z.infer<typeof UserId>;
 export const RoleId = id("RoleId");

@@ -48,20 +48,32 @@ function nameOf(caller: Caller): Pick<Actor, "kind" | "id" | "name"> {
 
 /** Writes an audit row in the transaction of the change itself: neither exists without the other. */
 export async function writeAudit(tx: Transaction<Database>, entry: AuditEntry): Promise<void> {
-  const { actor } = entry;
-  await tx.insertInto("auditRows").values({
-    id: newId(),
+  await writeAudits(tx, [entry]);
+}
+
+/** The same for many changes of one transaction. */
+export async function writeAudits(
+  tx: Transaction<Database>,
+  entries: readonly AuditEntry[],
+): Promise<void> {
+  if (entries.length === 0) return;
+  await tx.insertInto("auditRows").values(entries.map(rowOf)).execute();
+}
+
+function rowOf({ actor, action, target, siteId, detail }: AuditEntry) {
+  return {
+    id: newId<string>(),
     actorKind: actor.kind,
     actorId: actor.id,
     actorName: actor.name,
-    action: entry.action,
-    targetKind: entry.target?.kind ?? "",
-    targetId: entry.target?.id ?? "",
-    siteId: entry.siteId ?? null,
+    action,
+    targetKind: target?.kind ?? "",
+    targetId: target?.id ?? "",
+    siteId: siteId ?? null,
     address: actor.address,
     requestId: actor.requestId,
-    detail: entry.detail ?? {},
-  }).execute();
+    detail: detail ?? {},
+  };
 }
 
 /** Which rows, newest first; `before` is the position of the last row of the page before. */

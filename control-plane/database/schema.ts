@@ -21,6 +21,7 @@ import type {
   DeviceId,
   HostKeyId,
   HostKeyWindowId,
+  ImportId,
   JobId,
   JoinTokenId,
   LeaseId,
@@ -637,6 +638,33 @@ export interface TaskLogTable {
   detail: string | null;
 }
 
+export interface ImportsTable {
+  id: ImportId;
+  tenantId: TenantId;
+  format: string;
+  siteIds: SiteId[];
+  ignoredColumns: Generated<string[]>;
+  createdBy: UserId;
+  createdAt: Generated<Temporal.Instant>;
+  applyTaskId: TaskId | null;
+  undoTaskId: TaskId | null;
+}
+
+export interface ImportRowsTable {
+  importId: ImportId;
+  number: number;
+  siteId: SiteId | null;
+  deviceId: DeviceId | null;
+  name: string | null;
+  host: string | null;
+  action: "create" | "change" | "unchanged" | "refused";
+  before: Generated<unknown>;
+  after: Generated<unknown>;
+  errors: Generated<unknown>;
+  outcome: "applied" | "left" | "undone" | "kept" | null;
+  outcomeDetail: string | null;
+}
+
 export interface BlobsTable {
   siteId: SiteId;
   sha256: string;
@@ -786,6 +814,8 @@ export interface Database {
   outboxFloor: OutboxFloorTable;
   tasks: TasksTable;
   taskLog: TaskLogTable;
+  imports: ImportsTable;
+  importRows: ImportRowsTable;
   blobs: BlobsTable;
   uploads: UploadsTable;
   uploadParts: UploadPartsTable;

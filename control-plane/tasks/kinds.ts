@@ -2,6 +2,8 @@ import type { Kysely, Transaction } from "kysely";
 import type { TaskKind } from "@rookery/shared/api/tasks.ts";
 import type { Database } from "../database/schema.ts";
 import { checkConfigurations } from "../backups/check_configurations.ts";
+import { applyImport } from "../inventory/apply_import.ts";
+import { undoImport } from "../inventory/undo_import.ts";
 import { rewrapKeys } from "../keys/rewrap_keys.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 
@@ -25,7 +27,11 @@ export type Batch =
 /** How a kind of task is done: in batches of at most a second, each in one transaction with the note of its progress. */
 export interface TaskWork {
   /** About how much there is, for people. */
-  readonly count: (db: Kysely<Database>, context: TaskContext) => Promise<number>;
+  readonly count: (
+    db: Kysely<Database>,
+    context: TaskContext,
+    options: { readonly cursor: unknown },
+  ) => Promise<number>;
   readonly runBatch: (
     tx: Transaction<Database>,
     context: TaskContext,
@@ -36,4 +42,6 @@ export interface TaskWork {
 export const TASK_KINDS = {
   rewrap_keys: rewrapKeys,
   check_configurations: checkConfigurations,
+  apply_import: applyImport,
+  undo_import: undoImport,
 } as const satisfies Record<TaskKind, TaskWork>;

@@ -64,7 +64,9 @@ async function runBatches(
 ): Promise<"completed" | "failed" | "lost" | "released"> {
   const { db } = services;
   const work: TaskWork = TASK_KINDS[TaskKind.parse(task.kind)];
-  if (task.total === null) await lease.noteTotal(db, task, await work.count(db, services));
+  if (task.total === null) {
+    await lease.noteTotal(db, task, await work.count(db, services, { cursor: task.cursor }));
+  }
   for (let cursor = task.cursor; !signal.aborted;) {
     const batch = await runBatch(services, { task, work, cursor });
     if (batch?.state !== "more") return batch?.state ?? "lost";

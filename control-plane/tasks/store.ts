@@ -9,15 +9,23 @@ import { logTask } from "./task_log.ts";
 export type TaskRow = Selectable<TasksTable>;
 export type ShownTask = TaskRow & { readonly durationMs: string | null };
 
-/** Orders long work; a replica takes it within seconds. */
+/** Orders long work; a replica takes it within seconds. `cursor` is where it begins, which nobody is shown. */
 export async function insertTask(
   db: Kysely<Database>,
-  { kind, requestedBy }: { readonly kind: TaskKind; readonly requestedBy: string },
+  { kind, requestedBy, cursor = null }: {
+    readonly kind: TaskKind;
+    readonly requestedBy: string;
+    readonly cursor?: unknown;
+  },
 ): Promise<TaskId> {
   const id = newId<TaskId>();
   await sql`
     with changed as (
-      insert into tasks (id, kind, requested_by) values (${id}, ${kind}, ${requestedBy}) returning *
+      insert into tasks (id, kind, requested_by, cursor)
+      values (${id}, ${kind}, ${requestedBy}, nullif(${
+    JSON.stringify(cursor)
+  }::text::jsonb, 'null'))
+      returning *
     ), logged as (${logTask("created")})
     ${announceTasks("created", sql`select * from changed`)}`.execute(db);
   return id;

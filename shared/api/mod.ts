@@ -10,6 +10,7 @@ import * as credentials from "./credentials.ts";
 import * as devices from "./devices.ts";
 import * as health from "./health.ts";
 import * as hostKeys from "./host_keys.ts";
+import * as imports from "./imports.ts";
 import * as inventory from "./inventory.ts";
 import * as jobHistory from "./job_history.ts";
 import * as jobs from "./jobs.ts";
@@ -39,6 +40,7 @@ const NOUNS = {
   devices,
   health,
   hostKeys,
+  imports,
   inventory,
   jobHistory,
   jobs,

@@ -5,9 +5,15 @@ import { listOf, Page, someOf, text } from "./page.ts";
 
 /**
  * `rewrap_keys`: wraps every data key anew by the current key-encryption key. `check_configurations`: opens every stored
- * configuration and holds it against its digest.
+ * configuration and holds it against its digest. `apply_import`, `undo_import`: makes and changes devices as an import says,
+ * and takes that back.
  */
-export const TaskKind = z.enum(["rewrap_keys", "check_configurations"]).meta({ id: "TaskKind" });
+export const TaskKind = z.enum([
+  "rewrap_keys",
+  "check_configurations",
+  "apply_import",
+  "undo_import",
+]).meta({ id: "TaskKind" });
 export type TaskKind = z.infer<typeof TaskKind>;
 
 export const TaskState = z.enum(["waiting", "running", "completed", "failed", "cancelled"])

@@ -1,12 +1,33 @@
 /** The inventory as a table: what goes out comes in again, and each sees only what is theirs. */
 import assert from "node:assert/strict";
 import { createCredential } from "@rookery/shared/api/credentials.ts";
-import { createDevice } from "@rookery/shared/api/devices.ts";
+import {
+  archiveDevice,
+  createDevice,
+  getDevice,
+  listDevices,
+  updateDevice,
+} from "@rookery/shared/api/devices.ts";
 import { exportInventory } from "@rookery/shared/api/inventory.ts";
+import {
+  applyImport,
+  getImport,
+  type Import,
+  type ImportFormat,
+  listImportRows,
+  listImports,
+  previewImport,
+  undoImport,
+} from "@rookery/shared/api/imports.ts";
+import { createJobs } from "@rookery/shared/api/jobs.ts";
+import { cancelTask } from "@rookery/shared/api/tasks.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
-import type { SiteId } from "@rookery/shared/ids.ts";
+import type { ImportId, SiteId } from "@rookery/shared/ids.ts";
+import { runTasks } from "../../control-plane/tasks/run_tasks.ts";
 import { unguardCell, writeCsv } from "../../control-plane/inventory/csv.ts";
 import { type Person, testControlPlane } from "../support/control_plane.ts";
+import { until } from "../support/agent_bench.ts";
+import { refusedAs } from "../support/joining.ts";
 import { testDatabase } from "../support/database.ts";
 import { makePerson } from "../support/people.ts";
 
@@ -58,4 +79,241 @@ Deno.test("writeCsv() takes every formula its meaning, and unguardCell() gives b
     assert.ok(!/^[=+\-@\t\r]/.test(written), cell);
     assert.equal(unguardCell(written), cell);
   }
+});
+
+async function preview(
+  text: string,
+  more: { person?: Person; format?: ImportFormat; siteId?: SiteId; platform?: string } = {},
+): Promise<Import> {
+  const { person = await plane.administrator(), format = "csv", ...defaults } = more;
+  return await person.call(previewImport, { body: { format, text, ...defaults } });
+}
+
+async function rowsOf(importId: ImportId, query = {}) {
+  const admin = await plane.administrator();
+  return (await admin.call(listImportRows, { params: { importId }, query })).items;
+}
+
+/** Has the tasks of an import run, as long as it is in this state. */
+async function runWhile(state: Import["state"], importId: ImportId): Promise<Import> {
+  const admin = await plane.administrator();
+  const read = () => admin.call(getImport, { params: { importId } });
+  const stop = new AbortController();
+  const running = runTasks(plane.services, { signal: stop.signal, pollMs: 20 });
+  await until(async () => (await read()).state !== state, `the import is ${state} no more`);
+  stop.abort();
+  await running;
+  return await read();
+}
+
+async function apply(importId: ImportId): Promise<Import> {
+  const admin = await plane.administrator();
+  const ordered = await admin.call(applyImport, { params: { importId } });
+  assert.equal(ordered.state, "applying");
+  return await runWhile("applying", importId);
+}
+
+async function undo(importId: ImportId): Promise<Import> {
+  const admin = await plane.administrator();
+  assert.equal((await admin.call(undoImport, { params: { importId } })).state, "undoing");
+  return await runWhile("undoing", importId);
+}
+
+Deno.test("previewImport() says of each row what it would do and names the column that it refuses, and touches nothing", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("Trondheim");
+  const device = { siteId, name: "kept", host: "192.0.2.10", platform: "frr", tags: ["CORE"] };
+  await admin.call(createDevice, { body: device });
+  await admin.call(createDevice, { body: { ...device, name: "renamed", host: "192.0.2.11" } });
+  const { id: gone } = await admin.call(createDevice, {
+    body: { ...device, name: "archived", host: "192.0.2.12" },
+  });
+  await admin.call(archiveDevice, { params: { deviceId: gone } });
+  const text = [
+    "\ufeffName;Address;Port;Platform;Site;Tags;Credential;Rack",
+    "kept;192.0.2.10;22;frr;trondheim;core;;R1",
+    "new name;192.0.2.11;;linux;Trondheim;core,edge;;",
+    "",
+    "archived;192.0.2.12;;frr;Trondheim;;;",
+    '"quoted; name";192.0.2.13;2222;frr;Trondheim;"""a, b"",wan";backup;',
+    "twice;192.0.2.13;2222;frr;Trondheim;;;",
+    "x;192.0.2.14;70000;ios;Trondheim;;;",
+    "y;192.0.2.15;;frr;Nowhere;;no such;",
+    "kept;192.0.2.11;;frr;Trondheim;;;",
+    "z;192.0.2.16;;;Trondheim;;;",
+  ].join("\r\n");
+  const before = await exportOf(admin);
+  const { id, ...summary } = await preview(text);
+  assert.deepEqual(
+    [summary.state, summary.taskId, summary.ignoredColumns, summary.actions],
+    ["previewed", null, ["rack"], { create: 2, change: 1, unchanged: 1, refused: 5 }],
+  );
+  const rows = await rowsOf(id);
+  const shown = rows.map(({ row, action, errors }) => [
+    row,
+    action,
+    ...errors.map(({ pointer }) => pointer),
+  ]);
+  assert.deepEqual(shown, [
+    [2, "unchanged"],
+    [3, "change"],
+    [5, "create"],
+    [6, "create"],
+    [7, "refused", "#/address"],
+    [8, "refused", "#/port", "#/platform"],
+    [9, "refused", "#/site", "#/credential"],
+    [10, "refused", "#/name"],
+    [11, "refused", "#/platform"],
+  ]);
+  const { before: was, after } = rows[1] ?? assert.fail();
+  assert.deepEqual(was, { name: "renamed", platform: "frr", tags: ["core"] });
+  assert.deepEqual(after, { name: "new name", platform: "linux", tags: ["core", "edge"] });
+  assert.deepEqual(rows[3]?.after.tags, ["a, b", "wan"]);
+  assert.equal(rows[4]?.errors[0]?.detail, "row 6 has it already");
+  assert.deepEqual(await exportOf(admin), before);
+  const refused = await rowsOf(id, { action: "refused", limit: 2 });
+  assert.deepEqual(refused.map(({ row }) => row), [7, 8]);
+});
+
+Deno.test("applyImport() makes and changes the devices in a task and audits each, and undoImport() takes back what is as it left it", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("Bodø");
+  const old = { siteId, name: "old", host: "192.0.2.1", platform: "frr", tags: ["a"] };
+  const { id: oldId } = await admin.call(createDevice, { body: old });
+  const { id: otherId } = await admin.call(createDevice, {
+    body: { ...old, name: "other", host: "192.0.2.2" },
+  });
+  const text = JSON.stringify([
+    { name: "renamed", address: "192.0.2.1", tags: ["b"], credential: "backup" },
+    { name: "other", port: 2022 },
+    { name: "untouched", address: "192.0.2.3", tags: ["Bodø only", "a"] },
+    { address: "192.0.2.4" },
+    { name: "busy", address: "192.0.2.5" },
+    { name: "raced", address: "192.0.2.6" },
+  ]);
+  const { id } = await preview(text, { format: "json", siteId, platform: "frr" });
+  await admin.call(createDevice, { body: { ...old, name: "RACED", host: "192.0.2.7" } });
+  const applied = await apply(id);
+  assert.equal(applied.state, "applied");
+  assert.deepEqual(applied.outcomes, { applied: 5, left: 1, undone: 0, kept: 0 });
+  const names = async () => {
+    const { items } = await admin.call(listDevices, { query: { siteId } });
+    return items.map(({ name, host, port, tags }) => `${name} ${host} ${port} ${tags}`).sort();
+  };
+  assert.deepEqual(await names(), [
+    "192.0.2.4 192.0.2.4 22 ",
+    "RACED 192.0.2.7 22 a",
+    "busy 192.0.2.5 22 ",
+    "other 192.0.2.2 2022 a",
+    "renamed 192.0.2.1 22 b",
+    "untouched 192.0.2.3 22 a,Bodø only",
+  ]);
+  const audited = await database.sql`
+    select action, count(*)::int as n from audit_rows
+    where target_id = ${id} or detail ->> 'importId' = ${id} group by 1 order by 1`;
+  assert.deepEqual(audited.map(({ action, n }) => [action, n]), [
+    ["device.create", 3],
+    ["device.update", 2],
+    ["import.apply", 1],
+  ]);
+  const rows = await rowsOf(id);
+  const touched = rows.find(({ name }) => name === "192.0.2.4")?.deviceId ?? assert.fail();
+  const busy = rows.find(({ name }) => name === "busy")?.deviceId ?? assert.fail();
+  await admin.call(updateDevice, { params: { deviceId: touched }, body: { idleSeconds: 61 } });
+  await admin.call(createJobs, { body: { deviceIds: [busy] } });
+  await admin.call(updateDevice, { params: { deviceId: otherId }, body: { port: 2023 } });
+  const undone = await undo(id);
+  assert.deepEqual(undone.outcomes, { applied: 0, left: 1, undone: 2, kept: 3 });
+  const kept = await rowsOf(id, { outcome: "kept" });
+  assert.deepEqual(kept.map(({ outcomeDetail }) => outcomeDetail), [
+    "changed by somebody else since: port",
+    "the device was changed by somebody else since",
+    "the device has had jobs since: archive it instead",
+  ]);
+  const { name, tags, credentialId } = await admin.call(getDevice, { params: { deviceId: oldId } });
+  assert.deepEqual([name, tags, credentialId], ["old", ["a"], null]);
+  assert.ok(!(await names()).some((line) => line.startsWith("untouched")));
+  await assert.rejects(
+    admin.call(applyImport, { params: { importId: id } }),
+    refusedAs("conflict"),
+  );
+});
+
+Deno.test("what exportInventory() writes, previewImport() takes for unchanged", async () => {
+  const lines = await exportOf(await plane.administrator());
+  const { actions } = await preview(lines.join("\r\n"));
+  assert.deepEqual(actions, { create: 0, change: 0, unchanged: lines.length - 1, refused: 0 });
+});
+
+const MANY = 2_500;
+
+Deno.test("an import of many devices goes on where a cancelled task stopped, and makes 10,000 within 20 s", async () => {
+  const siteId = await newSite("large");
+  const line = (_: unknown, n: number) => `large-${n},10.9.${n >> 8}.${n & 255},"t${n % 7},all"`;
+  const text = ["name,address,tags", ...Array.from({ length: MANY }, line)].join("\n");
+  const startedAt = performance.now();
+  const { id, actions } = await preview(text, { siteId, platform: "frr" });
+  assert.equal(actions.create, MANY);
+  const admin = await plane.administrator();
+  const params = { importId: id };
+  const { taskId } = await admin.call(applyImport, { params });
+  const stop = new AbortController();
+  const running = runTasks(plane.services, { signal: stop.signal, pollMs: 20 });
+  const read = () => admin.call(getImport, { params });
+  await until(async () => (await read()).outcomes.applied > 0, "a batch is done");
+  await admin.call(cancelTask, { params: { taskId: taskId ?? assert.fail() } });
+  stop.abort();
+  await running;
+  const stopped = await read();
+  assert.equal(stopped.state, "stopped");
+  assert.ok(stopped.outcomes.applied < MANY);
+  const { outcomes } = await apply(id);
+  assert.equal(outcomes.applied, MANY);
+  assert.ok(performance.now() - startedAt < 20_000 * MANY / 10_000);
+  const [count] = await database.sql`
+    select count(*)::int as tagged from device_tags x join devices d on d.id = x.device_id
+    where d.site_id = ${siteId}`;
+  assert.equal(count?.tagged, 2 * MANY);
+});
+
+Deno.test("an import reaches the sites of its maker only, and nobody else of some sites sees it", async () => {
+  const [own, other] = [await newSite("own"), await newSite("foreign")];
+  const selector = { siteIds: [own] };
+  const actions = ["devices:read", "devices:write"] as const;
+  const crew = await makePerson(plane, { name: "crew", actions: [...actions], selector });
+  const mate = await makePerson(plane, { name: "mate", actions: [...actions], selector });
+  const text = "address,site,credential\n192.0.2.1,own,\n192.0.2.2,foreign,\n192.0.2.3,own,backup";
+  const { id } = await preview(text, { person: crew, platform: "frr" });
+  const rows = await rowsOf(id);
+  const [first, foreign, named] = rows.map(({ errors }) => errors.map(({ detail }) => detail));
+  assert.deepEqual(first, []);
+  assert.deepEqual(foreign, ["is no site of the tenant that you may change"]);
+  assert.deepEqual(named, ["is no credential of the tenant that you may see"]);
+  const params = { importId: id };
+  await assert.rejects(mate.call(getImport, { params }), refusedAs("not-found"));
+  await assert.rejects(mate.call(applyImport, { params }), refusedAs("not-found"));
+  assert.deepEqual((await mate.call(listImports, {})).items, []);
+  await assert.rejects(preview(text, { person: crew, siteId: other }), refusedAs("validation"));
+  await crew.call(applyImport, { params });
+  assert.equal((await runWhile("applying", id)).outcomes.applied, 1);
+});
+
+Deno.test("previewImport() refuses what is no file of the format, and says where", async () => {
+  const wrong = [
+    ["csv", 'address,site\n192.0.2.1,"Oslo', /is no CSV at line 2: its quotation marks do not fit/],
+    ["csv", "name,site\nx,Oslo", /must begin with a line that names its columns: name, address/],
+    ["csv", "address", /has no rows/],
+    ["json", "{", /is no JSON/],
+    ["json", "{}", /must be a JSON list/],
+  ] as const;
+  for (const [format, text, words] of wrong) {
+    await assert.rejects(preview(text, { format }), (error: Error) => {
+      return refusedAs("validation")(error) && words.test(error.message);
+    });
+  }
+  const { id } = await preview('[1, {"a\\u0000b\\ud800": 1}, {"__proto__": {}}, {"port": "22"}]', {
+    format: "json",
+  });
+  const rows = await rowsOf(id);
+  assert.deepEqual(rows.map(({ action }) => action), Array(4).fill("refused"));
 });

@@ -1,0 +1,61 @@
+import { sql, type Transaction } from "kysely";
+import type { ImportedFields } from "@rookery/shared/api/imports.ts";
+import type { DeviceId, SiteId } from "@rookery/shared/ids.ts";
+import { ProblemError } from "@rookery/shared/problem.ts";
+import { given } from "../audit/changed_fields.ts";
+import { refuseDuplicates } from "../database/constraints.ts";
+import type { Database } from "../database/schema.ts";
+import { replaceTags, tagNames } from "../devices/device_tags.ts";
+import * as devices from "../devices/store.ts";
+import type { KnownDevice } from "./find_devices.ts";
+import { isSame } from "./plan_rows.ts";
+
+const DUPLICATES = {
+  devices_name: ["name", "another device of the site has this name"],
+  devices_address: ["host", "another device of the site has this address and port"],
+} as const;
+
+export interface DeviceChange {
+  readonly siteId: SiteId;
+  readonly deviceId: DeviceId;
+  /** What it must be like now, in these fields. */
+  readonly expected: ImportedFields;
+  readonly change: ImportedFields;
+}
+
+/** A device in use as it is now; its row is locked. */
+export async function readForChange(
+  tx: Transaction<Database>,
+  { siteId, deviceId }: Pick<DeviceChange, "siteId" | "deviceId">,
+): Promise<KnownDevice & { readonly isUntouched: boolean }> {
+  const { rows: [device] } = await sql<KnownDevice & { isUntouched: boolean }>`
+    select id, name, host, port, platform, credential_id, ${tagNames} as tags,
+      updated_at = created_at as is_untouched
+    from devices where id = ${deviceId} and site_id = ${siteId} and archived_at is null for update`
+    .execute(tx);
+  if (!device) throw new ProblemError("not-found", "the device is archived or gone");
+  return device;
+}
+
+/** Changes a device that is as it is expected to be; else refuses with `conflict`. The site's queue is locked. */
+export async function changeDevice(
+  tx: Transaction<Database>,
+  { siteId, deviceId, expected, change }: DeviceChange,
+): Promise<void> {
+  refuseChanged(await readForChange(tx, { siteId, deviceId }), expected);
+  const { tags, ...fields } = change;
+  const { credentialId } = fields;
+  await refuseDuplicates(DUPLICATES, () => devices.updateDevice(tx, deviceId, given(fields)));
+  if (tags) await replaceTags(tx, { siteId, deviceId, tags });
+  if (credentialId !== undefined) {
+    await devices.moveToLane(tx, { siteId, deviceId, credentialId });
+  }
+}
+
+/** Refuses a device that is not as it is expected to be, and names the fields. */
+export function refuseChanged(device: KnownDevice, expected: ImportedFields): void {
+  const names = (Object.keys(expected) as (keyof ImportedFields)[])
+    .filter((field) => !isSame(device[field], expected[field]));
+  if (names.length === 0) return;
+  throw new ProblemError("conflict", `changed by somebody else since: ${names.join(", ")}`);
+}

@@ -1,0 +1,180 @@
+import { z } from "zod";
+import { endpoint } from "../endpoint.ts";
+import { CredentialId, DeviceId, ImportId, Instant, SiteId, TaskId, TenantId } from "../ids.ts";
+import { FieldError } from "../problem.ts";
+import { DeviceFields, Platform } from "./devices.ts";
+import { BROKEN_TEXT, isWhole, listOf, Page, someOf } from "./page.ts";
+
+/** How many rows one import may have. */
+export const MOST_ROWS = 20_000;
+
+/** `csv` as the export writes it; `json`: a list of objects with the same names. */
+export const ImportFormat = z.enum(["csv", "json"]).meta({ id: "ImportFormat" });
+export type ImportFormat = z.infer<typeof ImportFormat>;
+
+/** What an import would do, or has done, with a row. */
+export const ImportAction = z.enum(["create", "change", "unchanged", "refused"])
+  .meta({ id: "ImportAction" });
+export type ImportAction = z.infer<typeof ImportAction>;
+
+/**
+ * What became of a row: `applied`; `left` as something came between preview and application; `undone`; `kept` where the
+ * undo found it changed since.
+ */
+export const ImportOutcome = z.enum(["applied", "left", "undone", "kept"])
+  .meta({ id: "ImportOutcome" });
+export type ImportOutcome = z.infer<typeof ImportOutcome>;
+
+/** `stopped`: its task was cancelled or has failed; what was done stays, and the order can be given again. */
+export const ImportState = z.enum([
+  "previewed",
+  "applying",
+  "applied",
+  "undoing",
+  "undone",
+  "stopped",
+]).meta({ id: "ImportState" });
+export type ImportState = z.infer<typeof ImportState>;
+
+/** The fields of a device that an import writes. */
+const Written = z.object({
+  name: DeviceFields.name,
+  host: z.string(),
+  port: z.int(),
+  platform: z.string(),
+  credentialId: CredentialId.nullable(),
+  tags: z.array(z.string()),
+});
+export type ImportedDevice = z.infer<typeof Written>;
+
+/** Some of them: those that change. */
+export const ImportedFields = Written.partial().meta({ id: "ImportedFields" });
+export type ImportedFields = z.infer<typeof ImportedFields>;
+
+/** One row of a file: what would be done with it, and then what was. */
+export const ImportRow = z.object({
+  /** The line in the file, or the place in a JSON list, from 1. */
+  row: z.int(),
+  action: ImportAction,
+  siteId: SiteId.nullable(),
+  /** Null for what is not there yet. */
+  deviceId: DeviceId.nullable(),
+  /** Null where they are refused. */
+  name: z.string().nullable(),
+  host: z.string().nullable(),
+  /** The fields that change, and all of a new device. */
+  before: ImportedFields,
+  after: ImportedFields,
+  /** Why it is refused, by the column: `#/port`. */
+  errors: z.array(FieldError),
+  outcome: ImportOutcome.nullable(),
+  outcomeDetail: z.string().nullable(),
+}).meta({ id: "ImportRow" });
+export type ImportRow = z.infer<typeof ImportRow>;
+
+/** A file of devices that was read, what it would do, and what became of it. */
+export const Import = z.object({
+  id: ImportId,
+  tenantId: TenantId,
+  format: ImportFormat,
+  state: ImportState,
+  createdAt: Instant,
+  /** The task that applies or undoes it. */
+  taskId: TaskId.nullable(),
+  /** Columns of the file that mean nothing here. */
+  ignoredColumns: z.array(z.string()),
+  /** How many rows there are of each kind … */
+  actions: z.record(ImportAction, z.int()),
+  /** … and how many came to which end so far. */
+  outcomes: z.record(ImportOutcome, z.int()),
+}).meta({ id: "Import" });
+export type Import = z.infer<typeof Import>;
+
+const ImportParams = z.strictObject({ importId: ImportId });
+
+export const previewImport = endpoint({
+  method: "POST",
+  path: "/api/v1/imports",
+  access: "devices:write",
+  summary: "Read a file of devices and say, row by row, what it would do; no device is touched",
+  description:
+    "Columns, in any order: name, address, port, platform, site, tags, credential; GET /api/v1/inventory/csv writes them. A " +
+    "CSV file may have commas, semicolons or tabs between them. A row is the device of its site with that address and port, " +
+    "or else with that name; else it is a new one, which needs address, site and platform. An empty cell, and a field that " +
+    "JSON leaves out, keeps what a device has. The preview is applied by POST …/application, within a day",
+  body: z.strictObject({
+    format: ImportFormat,
+    /** The text of the file. */
+    text: z.string().min(1).max(4_000_000).refine(isWhole, BROKEN_TEXT)
+      .regex(/^[^\0]*$/, "must be text without NUL")
+      .refine((text) => text.split("\n").every((line) => line.length <= 20_000), {
+        message: "must be lines of at most 20,000 characters",
+      }).meta({ example: "address,site,platform\n192.0.2.1,Oslo,cisco_iosxe\n" }),
+    /** Left out where there is only one tenant. */
+    tenantId: TenantId.optional(),
+    /** Of rows that name no site. */
+    siteId: SiteId.optional(),
+    /** Of new devices whose row names none. */
+    platform: Platform.optional(),
+    /** Of new devices whose row names none. */
+    credentialId: CredentialId.optional(),
+  }),
+  reply: Import,
+  status: 201,
+  maxBodyBytes: 6 * 1_048_576,
+});
+
+export const listImports = endpoint({
+  method: "GET",
+  path: "/api/v1/imports",
+  access: "devices:read",
+  summary: "List imports, newest first: one's own, or all for who sees all sites",
+  query: z.strictObject(Page.shape),
+  reply: listOf(Import),
+});
+
+export const getImport = endpoint({
+  method: "GET",
+  path: "/api/v1/imports/:importId",
+  access: "devices:read",
+  summary: "Read how far an import is",
+  params: ImportParams,
+  reply: Import,
+});
+
+export const listImportRows = endpoint({
+  method: "GET",
+  path: "/api/v1/imports/:importId/rows",
+  access: "devices:read",
+  summary: "Read what an import does with each row, and why not",
+  params: ImportParams,
+  query: z.strictObject({
+    ...Page.shape,
+    action: someOf(ImportAction).optional(),
+    outcome: someOf(ImportOutcome).optional(),
+  }),
+  reply: listOf(ImportRow),
+});
+
+export const applyImport = endpoint({
+  method: "POST",
+  path: "/api/v1/imports/:importId/application",
+  access: "devices:write",
+  summary: "Do what the preview says, in a task; rows that something came between are left",
+  params: ImportParams,
+  reply: Import,
+  status: 202,
+});
+
+export const undoImport = endpoint({
+  method: "POST",
+  path: "/api/v1/imports/:importId/undo",
+  access: "devices:write",
+  summary: "Take an import back, in a task, as far as nothing was changed since",
+  description:
+    "Devices that it made are deleted if they are as they were made and never had a job; fields that it changed are given " +
+    "back if all of them still are as it left them. The others are kept, and outcomeDetail says why",
+  params: ImportParams,
+  reply: Import,
+  status: 202,
+});
