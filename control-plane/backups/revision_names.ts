@@ -16,6 +16,13 @@ export function diffNameOf({ device, revision: { capture, number } }: NamedRevis
   return `${safe(device)}/${safe(capture)} revision ${number}`;
 }
 
+/** `oslo/core-1-running-3.masked.cfg`: a file of an export. */
+export function exportNameOf(
+  { site, ...revision }: NamedRevision & { readonly site: string },
+): string {
+  return `${safe(site)}/${fileNameOf(revision)}.masked.cfg`;
+}
+
 /**
  * People choose the names of devices, and these go into headers and file names: only what means nothing in either
  * stays, and no file is hidden, leads out of its folder or looks like an option.

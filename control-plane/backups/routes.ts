@@ -13,6 +13,7 @@ import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import { mountChecks } from "./check_routes.ts";
 import { mountDiffs } from "./diff_routes.ts";
+import { mountExports } from "./export_routes.ts";
 import { nameReply } from "./name_reply.ts";
 import { mountPins } from "./pin_routes.ts";
 import { readDevice, readRevision } from "./read_visible.ts";
@@ -32,6 +33,7 @@ export function mountBackups(app: App, context: BackupsContext): void {
   mountSecrets(app, context);
   mountPins(app, context);
   mountDiffs(app, context);
+  mountExports(app, context);
   mountChecks(app, context);
 }
 

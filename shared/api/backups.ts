@@ -244,6 +244,23 @@ export const takeRestoreMaterial = endpoint({
   reply: RestoreMaterial,
 });
 
+export const exportConfigurations = endpoint({
+  method: "POST",
+  path: "/api/v1/configuration-exports",
+  access: "backups:read",
+  summary: "Export the current configurations of devices as a zip, secrets masked; audited",
+  description:
+    "A folder for each site, and `index.csv` as the last file: it names every device that was chosen, " +
+    "and says of each configuration that is not there why",
+  body: z.strictObject({
+    deviceIds: z.array(DeviceId).min(1).max(5_000),
+    /** Default: all captures. */
+    capture: Capture.optional(),
+  }),
+  replyAs: "bytes",
+  replyType: "application/zip",
+});
+
 const DiffOptions = {
   // Coercion takes null for 0, so the document has to be told that it is no null.
   context: z.coerce.number<number>().int().min(0).max(50).meta({ type: "integer" }).default(3),

@@ -1,8 +1,10 @@
 /** What people do with revisions beside reading them: what they keep, compare, take out and decide about in bulk. */
 import assert from "node:assert/strict";
+import { unzipSync } from "fflate";
 import {
   diffDevice,
   diffRevision,
+  exportConfigurations,
   getRevision,
   listRevisions,
   readUnifiedDeviceDiff,
@@ -11,6 +13,7 @@ import {
   updateRevision,
 } from "@rookery/shared/api/backups.ts";
 import type { RevisionId, SiteId } from "@rookery/shared/ids.ts";
+import { newId } from "../../control-plane/database/new_id.ts";
 import {
   frrConfiguration,
   makeReportingDevice,
@@ -213,4 +216,86 @@ Deno.test("takeRestoreMaterial is refused to who reads masked texts only, and le
   const asked = { params: { revisionId } };
   await assert.rejects(reader.call(takeRestoreMaterial, asked), refusedAs("forbidden"));
   assert.deepEqual(await auditOf("revision.restore_material", revisionId), []);
+});
+
+Deno.test("exportConfigurations zips what is current, secrets masked, and its index tells what is not there", async () => {
+  const first = await makeReportingDevice(database.db);
+  const { siteId } = first;
+  const [second, untouched, lost] = [
+    await makeReportingDevice(database.db, { siteId }),
+    await makeReportingDevice(database.db, { siteId }),
+    await makeReportingDevice(database.db, { siteId }),
+  ];
+  await database.db.updateTable("devices").set({ name: "../=up" })
+    .where("id", "=", second.deviceId).execute();
+  await backUp(first, frrConfiguration({ interfaces: 10 }));
+  await backUp(first, frrConfiguration({ interfaces: 12, password: "export-secret" }));
+  await backUp(second, frrConfiguration({ interfaces: 5 }));
+  const gone = await backUp(lost, frrConfiguration({ interfaces: 7 }));
+  const admin = await plane.administrator();
+  const { sha256 } = await admin.call(getRevision, { params: { revisionId: gone } });
+  await database.sql`delete from blobs where site_id = ${siteId} and sha256 = ${sha256}`;
+
+  const devices = [first, second, untouched, lost];
+  const deviceIds = devices.map(({ deviceId }) => deviceId);
+  const zip = unzipSync(await admin.call(exportConfigurations, { body: { deviceIds } }));
+  const text = (name: string) => new TextDecoder().decode(zip[name]);
+  const folder = `site-${siteId}`;
+  const names = ["_.__up-running-1", `${first.deviceId}-running-2`]
+    .map((name) => `${folder}/${name}.masked.cfg`);
+  assert.deepEqual(Object.keys(zip).sort(), ["index.csv", ...names].sort());
+  assert.match(text(names[1] ?? ""), /^password <secret:[a-z2-7]{5}>$/m);
+  assert.match(text(names[1] ?? ""), /^interface eth11$/m);
+  const index = text("index.csv");
+  assert.match(index, new RegExp(`,${lost.deviceId},running,1,.*,,it is gone from the database\r`));
+  assert.match(index, new RegExp(`,${untouched.deviceId},,,,,,there is no configuration yet\r`));
+  assert.equal(index.trim().split("\r\n").length, 5);
+
+  const [row, ...more] = await auditOf("configurations.export", siteId);
+  assert.deepEqual(more, []);
+  assert.equal(row?.siteId, siteId);
+  assert.deepEqual(new Set(row?.detail.deviceIds as string[]), new Set(deviceIds));
+});
+
+Deno.test("exportConfigurations reads each configuration only when the reader comes to it", async () => {
+  const siteId = newId<SiteId>();
+  const devices: ReportingDevice[] = [];
+  for (let n = 0; n < 30; n++) {
+    const device = await makeReportingDevice(database.db, { siteId });
+    devices.push(device);
+    // What does not compress, so that each file is more than what streams hold back.
+    const noise = Array.from({ length: 3_000 }, () => ` description ${crypto.randomUUID()}\n`);
+    await backUp(device, frrConfiguration().replace("exit\n", `${noise.join("")}exit\n`));
+  }
+  const { cookie } = await plane.administrator();
+  const body = JSON.stringify({ deviceIds: devices.map(({ deviceId }) => deviceId) });
+  const headers = { cookie, origin: plane.publicUrl, "content-type": "application/json" };
+  const ask = () => plane.fetch("/api/v1/configuration-exports", { method: "POST", headers, body });
+  const reply = await ask();
+  assert.equal(reply.headers.get("content-type"), "application/zip");
+  const reader = reply.body?.getReader() ?? assert.fail();
+  const pieces = [(await reader.read()).value ?? assert.fail()];
+  await database.sql`delete from blobs where site_id = ${siteId}`;
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    pieces.push(next.value);
+  }
+  const files = Object.keys(unzipSync(new Uint8Array(await new Blob(pieces).arrayBuffer())));
+  assert.ok(files.length >= 2 && files.length <= 5, `${files.length} files had been read`);
+  await (await ask()).body?.cancel();
+});
+
+Deno.test("exportConfigurations is of devices that the caller sees, all or none", async () => {
+  const [mine, theirs] = [
+    await makeReportingDevice(database.db),
+    await makeReportingDevice(database.db),
+  ];
+  for (const device of [mine, theirs]) await backUp(device, frrConfiguration());
+  const keeper = await keeperOf(mine.siteId);
+  const ask = (...devices: ReportingDevice[]) =>
+    keeper.call(exportConfigurations, {
+      body: { deviceIds: devices.map(({ deviceId }) => deviceId) },
+    });
+  await assert.rejects(ask(mine, theirs), refusedAs("not-found"));
+  assert.deepEqual(await auditOf("configurations.export", mine.siteId), []);
+  assert.equal(Object.keys(unzipSync(await ask(mine))).length, 2);
 });

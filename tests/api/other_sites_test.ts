@@ -113,6 +113,7 @@ const ORDERS: Readonly<Record<string, ((id: (name: string) => string) => unknown
     (id) => ({ decision: "accept", hostKeyIds: [id("hostKeyId")] }),
     (id) => ({ decision: "accept", siteId: id("siteId"), expected: 1 }),
   ],
+  exportConfigurations: [(id) => ({ deviceIds: [id("deviceId")] })],
   cancelJobs: [(id) => ({ jobIds: [id("jobId")] })],
   requeueJobs: [(id) => ({ jobIds: [id("jobId")] })],
   createSite: [(id) => ({ name: "new", tenantId: id("tenantId") })],
