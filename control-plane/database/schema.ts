@@ -648,6 +648,18 @@ export interface ImportsTable {
   createdAt: Generated<Temporal.Instant>;
   applyTaskId: TaskId | null;
   undoTaskId: TaskId | null;
+  newCredentials: Generated<unknown>;
+}
+
+export interface ImportSecretsTable {
+  importId: ImportId;
+  credentialId: CredentialId;
+  name: string;
+  username: string;
+  kekId: string;
+  wrappedKey: Uint8Array;
+  nonce: Uint8Array;
+  ciphertext: Uint8Array;
 }
 
 export interface ImportRowsTable {
@@ -816,6 +828,7 @@ export interface Database {
   taskLog: TaskLogTable;
   imports: ImportsTable;
   importRows: ImportRowsTable;
+  importSecrets: ImportSecretsTable;
   blobs: BlobsTable;
   uploads: UploadsTable;
   uploadParts: UploadPartsTable;

@@ -1,7 +1,7 @@
 /** The task `apply_import`: makes and changes devices as the preview said, and leaves those that something came between. */
 import { sql, type Transaction } from "kysely";
 import { ImportedFields } from "@rookery/shared/api/imports.ts";
-import type { DeviceId, ImportId, SiteId } from "@rookery/shared/ids.ts";
+import type { CredentialId, DeviceId, ImportId, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { writeAudits } from "../audit/store.ts";
 import { newId } from "../database/new_id.ts";
@@ -18,6 +18,7 @@ import {
   tryRow,
 } from "./import_cursor.ts";
 import type { ImportRowRow } from "./import_store.ts";
+import { makeCredentials } from "./seal_logins.ts";
 
 /** New ones are made by one statement, changed ones one by one: either way a batch stays below a second. */
 const BATCH = 100;
@@ -29,8 +30,9 @@ export const applyImport: TaskWork = {
     const rows = await readBatch(tx, cursor);
     const last = rows.at(-1);
     if (!last) return { state: "completed", done: 0 };
-    const { importId } = cursor;
+    const { importId, actor } = cursor;
     await lockQueues(tx, rows.filter(({ action }) => action === "change"));
+    await makeCredentials(tx, { importId, ids: credentialsOf(rows), actor });
     const made = await createDevices(tx, importId, rows);
     const ends = [];
     for (const row of rows) {
@@ -46,6 +48,11 @@ function readBatch(tx: Transaction<Database>, { importId, at }: ImportCursor) {
   return tx.selectFrom("importRows").selectAll().where("importId", "=", importId)
     .where("number", ">", at).where("outcome", "is", null)
     .where("action", "in", ["create", "change"]).orderBy("number").limit(BATCH).execute();
+}
+
+function credentialsOf(rows: readonly ImportRowRow[]): CredentialId[] {
+  const ids = rows.map(({ after }) => ImportedFields.parse(after).credentialId);
+  return [...new Set(ids.filter((id) => id !== undefined && id !== null))];
 }
 
 /** Makes the new devices of a batch, but for those whose name or address was taken meanwhile; the ids of those made. */

@@ -1,12 +1,13 @@
 import { sql, type Transaction } from "kysely";
 import type { ImportedFields } from "@rookery/shared/api/imports.ts";
-import type { DeviceId, SiteId } from "@rookery/shared/ids.ts";
+import type { CredentialId, DeviceId, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { given } from "../audit/changed_fields.ts";
 import { refuseDuplicates } from "../database/constraints.ts";
 import type { Database } from "../database/schema.ts";
 import { replaceTags, tagNames } from "../devices/device_tags.ts";
 import * as devices from "../devices/store.ts";
+import { EVERYTHING } from "../http/caller.ts";
 import type { KnownDevice } from "./find_devices.ts";
 import { isSame } from "./plan_rows.ts";
 
@@ -45,11 +46,20 @@ export async function changeDevice(
   refuseChanged(await readForChange(tx, { siteId, deviceId }), expected);
   const { tags, ...fields } = change;
   const { credentialId } = fields;
+  if (credentialId) await refuseGone(tx, { siteId, credentialId });
   await refuseDuplicates(DUPLICATES, () => devices.updateDevice(tx, deviceId, given(fields)));
   if (tags) await replaceTags(tx, { siteId, deviceId, tags });
   if (credentialId !== undefined) {
     await devices.moveToLane(tx, { siteId, deviceId, credentialId });
   }
+}
+
+async function refuseGone(
+  tx: Transaction<Database>,
+  use: { readonly siteId: SiteId; readonly credentialId: CredentialId },
+): Promise<void> {
+  if (await devices.isCredentialUsable(tx, { ...use, scope: EVERYTHING })) return;
+  throw new ProblemError("conflict", "its credential was deleted meanwhile");
 }
 
 /** Refuses a device that is not as it is expected to be, and names the fields. */

@@ -46,9 +46,13 @@ export interface KnownNames {
   readonly credentials: ReadonlyMap<string, CredentialId>;
   /** Of rows that name no site. */
   readonly siteId: SiteId | undefined;
+  /** The credentials that rows bring with them, by the number of the row. */
+  readonly logins?: ReadonlyMap<number, { readonly credentialId: CredentialId }>;
 }
 
-export function checkRow({ number, fields }: GivenRow, known: KnownNames): CheckedRow | RefusedRow {
+export function checkRow(given: GivenRow, known: KnownNames): CheckedRow | RefusedRow {
+  const { number, fields } = given;
+  if (given.errors) return { number, siteId: null, name: null, host: null, errors: given.errors };
   const parsed = Row.safeParse(fields);
   if (!parsed.success) {
     return { number, siteId: null, ...shownOf(fields), errors: errorsOf(parsed) };
@@ -56,7 +60,9 @@ export function checkRow({ number, fields }: GivenRow, known: KnownNames): Check
   const { address: host, site, credential, ...row } = parsed.data;
   const siteId = site === undefined ? known.siteId : known.sites.get(site.toLowerCase());
   const isNamed = typeof credential === "string";
-  const credentialId = !isNamed ? credential : known.credentials.get(credential.toLowerCase());
+  const credentialId = !isNamed
+    ? known.logins?.get(number)?.credentialId ?? credential
+    : known.credentials.get(credential.toLowerCase());
   const errors = [
     ...(siteId ? [] : [siteError(site)]),
     ...(isNamed && credentialId === undefined ? [NO_CREDENTIAL] : []),

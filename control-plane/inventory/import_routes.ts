@@ -21,12 +21,14 @@ import type { Scope } from "../permissions/scope.ts";
 import { insertTask } from "../tasks/store.ts";
 import { importOf, importRowOf, stateOf } from "./import_replies.ts";
 import * as store from "./import_store.ts";
-import { planImport } from "./plan_import.ts";
+import { type ImportServices, planImport } from "./plan_import.ts";
 
 /** Files of devices: looked at first, then applied, and taken back if need be. */
-export function mountImports(app: App, { db }: { readonly db: Kysely<Database> }): void {
+export function mountImports(app: App, services: ImportServices): void {
+  const { db } = services;
+
   route(app, previewImport, async ({ body }, { caller, scope }) => {
-    const importId = await planImport(db, { ...body, caller, scope });
+    const importId = await planImport(services, { ...body, caller, scope });
     return importOf(await readImport(db, { caller, scope, importId }));
   });
 

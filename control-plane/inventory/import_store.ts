@@ -5,6 +5,7 @@ import type { ImportId, TaskId, TenantId, UserId } from "@rookery/shared/ids.ts"
 import type { Database, ImportsTable } from "../database/schema.ts";
 import { areVisible, type Scope } from "../permissions/scope.ts";
 import type { PlannedRow } from "./plan_rows.ts";
+import type { NewCredential } from "./seal_logins.ts";
 
 /** A preview that nobody applied holds addresses that nobody asked to keep. */
 const PREVIEW_HOURS = 24;
@@ -16,7 +17,9 @@ export async function insertImport(
   values: Insertable<ImportsTable>,
   rows: readonly PlannedRow[],
 ): Promise<void> {
-  await tx.insertInto("imports").values(values).execute();
+  // A list would be sent as an array of PostgreSQL, which is no JSON.
+  const newCredentials = sql`${JSON.stringify(values.newCredentials ?? [])}::text::jsonb`;
+  await tx.insertInto("imports").values({ ...values, newCredentials }).execute();
   await sql`
     insert into import_rows (import_id, number, site_id, device_id, name, host, action, before,
       after, errors)
@@ -50,6 +53,7 @@ export interface ImportListing {
   readonly tenantId: TenantId;
   readonly format: ImportFormat;
   readonly ignoredColumns: string[];
+  readonly newCredentials: NewCredential[];
   readonly createdAt: Temporal.Instant;
   readonly applyTaskId: TaskId | null;
   readonly undoTaskId: TaskId | null;
@@ -68,7 +72,7 @@ export async function selectImports(
   { scope, userId, limit, importId, before }: ImportSelection,
 ): Promise<ImportListing[]> {
   const { rows } = await sql<ImportListing>`
-    select i.id, i.tenant_id, i.format, i.ignored_columns, i.created_at, i.apply_task_id,
+    select i.id, i.tenant_id, i.format, i.ignored_columns, i.new_credentials, i.created_at, i.apply_task_id,
       i.undo_task_id, a.state as apply_state, u.state as undo_state, ${
     countBy("action")
   } as actions,

@@ -2,14 +2,25 @@
 import { CsvError, parse } from "csv-parse/sync";
 import { INVENTORY_COLUMNS, type InventoryColumn } from "@rookery/shared/api/inventory.ts";
 import { type ImportFormat, MOST_ROWS } from "@rookery/shared/api/imports.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { type FieldError, ProblemError } from "@rookery/shared/problem.ts";
 import { readTags, unguardCell } from "./csv.ts";
+import { readPaste } from "./read_paste.ts";
 
 /** A row as it was written: not checked yet. */
 export interface GivenRow {
   /** The line in the file, or the place in the list, from 1. */
   readonly number: number;
   readonly fields: unknown;
+  /** To be sealed, and shown to nobody. */
+  readonly login?: Login;
+  /** Why it cannot be read at all; nothing of it is shown then. */
+  readonly errors?: readonly FieldError[];
+}
+
+/** What a device is logged in to with. */
+export interface Login {
+  readonly username: string;
+  readonly password: string;
 }
 
 export interface GivenFile {
@@ -19,7 +30,10 @@ export interface GivenFile {
 
 type Reader = (text: string) => GivenFile;
 
-const READERS = { csv: readCsv, json: readJson } as const satisfies Record<ImportFormat, Reader>;
+const READERS = { csv: readCsv, json: readJson, paste: readPaste } as const satisfies Record<
+  ImportFormat,
+  Reader
+>;
 
 /** Reads a file; refuses one that is none of its format, and one with too many rows. */
 export function readFile({ format, text }: { format: ImportFormat; text: string }): GivenFile {

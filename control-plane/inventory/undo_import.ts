@@ -17,6 +17,7 @@ import {
   tryRow,
 } from "./import_cursor.ts";
 import type { ImportRowRow } from "./import_store.ts";
+import { dropCredentials } from "./seal_logins.ts";
 
 const BATCH = 50;
 
@@ -27,7 +28,10 @@ export const undoImport: TaskWork = {
     const { importId, actor } = cursor;
     const rows = await tx.selectFrom("importRows").selectAll().where("importId", "=", importId)
       .where("outcome", "=", "applied").orderBy("number", "desc").limit(BATCH).execute();
-    if (rows.length === 0) return { state: "completed", done: 0 };
+    if (rows.length === 0) {
+      await dropCredentials(tx, { importId, actor });
+      return { state: "completed", done: 0 };
+    }
     await lockQueues(tx, rows);
     const ends: RowEnd[] = [];
     for (const row of rows) ends.push(await undoRow(tx, row));

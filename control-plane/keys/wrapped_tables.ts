@@ -15,6 +15,7 @@ export const WRAPPED_TABLES: readonly WrappedTable[] = [
     name: "upload_parts",
     key: [["lease_id", "uuid"], ["sha256", "text"], ["upload_id", "text"], ["start_at", "integer"]],
   },
+  { name: "import_secrets", key: [["import_id", "uuid"], ["credential_id", "uuid"]] },
 ];
 
 /** Whether anything at all is still wrapped by a key-encryption key of this id. */

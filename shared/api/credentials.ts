@@ -12,7 +12,7 @@ function oneLine(max: number) {
 }
 
 /** Anything a device may take as a password; one line, because it is typed. */
-const Secret = oneLine(1_000).meta({ format: "password", example: "what the device knows" });
+export const Secret = oneLine(1_000).meta({ format: "password", example: "what the device knows" });
 
 const PrivateKey = z.string().max(20_000).superRefine((pem, context) => {
   const described = describePrivateKey(pem);
@@ -102,7 +102,7 @@ export const Credential = z.object({
 export type Credential = z.infer<typeof Credential>;
 
 const CredentialParams = z.strictObject({ credentialId: CredentialId });
-const Username = oneLine(200).meta({ example: "backup" });
+export const Username = oneLine(200).meta({ example: "backup" });
 
 export const listCredentials = endpoint({
   method: "GET",

@@ -8,8 +8,11 @@ import { BROKEN_TEXT, isWhole, listOf, Page, someOf } from "./page.ts";
 /** How many rows one import may have. */
 export const MOST_ROWS = 20_000;
 
-/** `csv` as the export writes it; `json`: a list of objects with the same names. */
-export const ImportFormat = z.enum(["csv", "json"]).meta({ id: "ImportFormat" });
+/**
+ * `csv` as the export writes it; `json`: a list of objects with the same names; `paste`: `address, user, password` in each
+ * line.
+ */
+export const ImportFormat = z.enum(["csv", "json", "paste"]).meta({ id: "ImportFormat" });
 export type ImportFormat = z.infer<typeof ImportFormat>;
 
 /** What an import would do, or has done, with a row. */
@@ -83,6 +86,12 @@ export const Import = z.object({
   taskId: TaskId.nullable(),
   /** Columns of the file that mean nothing here. */
   ignoredColumns: z.array(z.string()),
+  /** Credentials that the application makes, of logins in the file; each login once. */
+  newCredentials: z.array(z.object({
+    credentialId: CredentialId,
+    name: z.string(),
+    username: z.string(),
+  })),
   /** How many rows there are of each kind … */
   actions: z.record(ImportAction, z.int()),
   /** … and how many came to which end so far. */
@@ -101,7 +110,8 @@ export const previewImport = endpoint({
     "Columns, in any order: name, address, port, platform, site, tags, credential; GET /api/v1/inventory/csv writes them. A " +
     "CSV file may have commas, semicolons or tabs between them. A row is the device of its site with that address and port, " +
     "or else with that name; else it is a new one, which needs address, site and platform. An empty cell, and a field that " +
-    "JSON leaves out, keeps what a device has. The preview is applied by POST …/application, within a day",
+    "JSON leaves out, keeps what a device has. In a pasted list all after the second comma of a line is the password: it is " +
+    "sealed at once, in a credential for each login, which takes credentials:write. The preview is applied by POST …/application, within a day",
   body: z.strictObject({
     format: ImportFormat,
     /** The text of the file. */

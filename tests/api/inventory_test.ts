@@ -1,6 +1,10 @@
 /** The inventory as a table: what goes out comes in again, and each sees only what is theirs. */
 import assert from "node:assert/strict";
-import { createCredential } from "@rookery/shared/api/credentials.ts";
+import {
+  createCredential,
+  getCredential,
+  listCredentials,
+} from "@rookery/shared/api/credentials.ts";
 import {
   archiveDevice,
   createDevice,
@@ -23,6 +27,7 @@ import { createJobs } from "@rookery/shared/api/jobs.ts";
 import { cancelTask } from "@rookery/shared/api/tasks.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
 import type { ImportId, SiteId } from "@rookery/shared/ids.ts";
+import { openSecrets } from "../../control-plane/credentials/vault.ts";
 import { runTasks } from "../../control-plane/tasks/run_tasks.ts";
 import { unguardCell, writeCsv } from "../../control-plane/inventory/csv.ts";
 import { type Person, testControlPlane } from "../support/control_plane.ts";
@@ -316,4 +321,75 @@ Deno.test("previewImport() refuses what is no file of the format, and says where
   });
   const rows = await rowsOf(id);
   assert.deepEqual(rows.map(({ action }) => action), Array(4).fill("refused"));
+});
+
+/** The tables with a row in which the text stands, as it is or as bytes. */
+async function tablesWith(text: string): Promise<string[]> {
+  const tables = await database.sql`
+    select c.relname as name from pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'`;
+  const hex = new TextEncoder().encode(text).toHex();
+  const found: string[] = [];
+  for (const { name } of tables) {
+    const rows = await database.sql`
+      select 1 from ${database.sql(name)} x where x::text like ${`%${text}%`}
+        or x::text like ${`%${hex}%`} limit 1`;
+    if (rows.length > 0) found.push(name);
+  }
+  return found;
+}
+
+Deno.test("a pasted list makes a sealed credential of each login, and its passwords stand nowhere else", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("pasted");
+  const known = { siteId, name: "known", host: "192.0.2.3", platform: "frr" };
+  const { id: deviceId } = await admin.call(createDevice, { body: known });
+  const secret = 'p4ste-Zx"9,';
+  const text = `# comment\r\n192.0.2.1, backup, ${secret}\r\n192.0.2.2,backup,${secret}\n` +
+    `192.0.2.3\tother\t${secret}\n\n${secret}x,backup,192.0.2.4\n192.0.2.5,backup\n` +
+    `192.0.2.6,,${secret}\nnot an address ${secret}`;
+  const { id, actions, newCredentials } = await preview(text, {
+    format: "paste",
+    siteId,
+    platform: "frr",
+  });
+  assert.deepEqual(actions, { create: 2, change: 1, unchanged: 0, refused: 4 });
+  assert.deepEqual(newCredentials.map(({ username }) => username), ["backup", "other"]);
+  const refused = await rowsOf(id, { action: "refused" });
+  assert.deepEqual(
+    refused.map(({ row, host, errors }) => [row, host, errors[0]?.pointer]),
+    [[6, null, "#/address"], [7, null, "#/password"], [8, null, "#/user"], [9, null, "#/user"]],
+  );
+  assert.deepEqual(await tablesWith(secret.slice(0, 9)), []);
+  const { outcomes } = await apply(id);
+  assert.equal(outcomes.applied, 3);
+  const { items } = await admin.call(listDevices, { query: { siteId } });
+  const credentialIds = items.map((device) => device.credentialId);
+  const [backup, other] = newCredentials.map((credential) => credential.credentialId);
+  assert.deepEqual(credentialIds, [other, backup, backup]);
+  for (const { credentialId } of newCredentials) {
+    const { hasPassword, devices } = await admin.call(getCredential, { params: { credentialId } });
+    assert.deepEqual([hasPassword, devices > 0], [true, true]);
+    const envelope = await database.db.selectFrom("credentialVersions").selectAll()
+      .where("credentialId", "=", credentialId).executeTakeFirstOrThrow();
+    const { keyRing } = plane.services;
+    const opened = await openSecrets(keyRing, { credentialId, version: 1, envelope });
+    assert.deepEqual(opened, { password: secret });
+  }
+  assert.deepEqual(await tablesWith(secret.slice(0, 9)), []);
+  assert.ok(!JSON.stringify(plane.log).includes(secret.slice(0, 9)));
+  assert.equal((await database.sql`select 1 from import_secrets`).length, 0);
+  assert.deepEqual((await undo(id)).outcomes, { applied: 0, left: 0, undone: 3, kept: 0 });
+  assert.equal((await admin.call(getDevice, { params: { deviceId } })).credentialId, null);
+  const left = (await admin.call(listCredentials, {})).items.map(({ name }) => name);
+  assert.ok(!left.some((name) => name.includes(", import ")));
+});
+
+Deno.test("a list with logins is refused to who may make devices and no credentials", async () => {
+  const actions = ["devices:write" as const];
+  const person = await makePerson(plane, { name: "secretless", actions });
+  const siteId = await newSite("no secrets");
+  const more = { person, format: "paste" as const, siteId, platform: "frr" };
+  await assert.rejects(preview("192.0.2.1,backup,secret", more), refusedAs("forbidden"));
+  assert.equal((await preview("192.0.2.1", more)).actions.create, 1);
 });
