@@ -22,7 +22,7 @@ export async function putBlob(db: Kysely<Database>, upload: Upload): Promise<voi
   if (await sha256(bytes) !== upload.sha256) {
     throw new ProblemError("malformed", "The bytes do not have the digest in the address.");
   }
-  if (!await hasBlob(db, upload)) {
+  if (!await claimBlob(db, upload)) {
     const sealed = await sealBlob(keyRing, { siteId, sha256: upload.sha256, bytes });
     await db.insertInto("blobs")
       .values({ siteId, sha256: upload.sha256, ...sealed })
@@ -34,10 +34,18 @@ export async function putBlob(db: Kysely<Database>, upload: Upload): Promise<voi
     .execute();
 }
 
-async function hasBlob(db: Kysely<Database>, { siteId, sha256 }: BlobName): Promise<boolean> {
-  const row = await db.selectFrom("blobs").select("sha256")
+/**
+ * Whether the bytes are there, and stay there: a mark of retention is taken away, and whoever deletes the row meanwhile
+ * either sees that or was first (see orphaned_blobs.ts). Without a mark nobody deletes it for days.
+ */
+async function claimBlob(db: Kysely<Database>, { siteId, sha256 }: BlobName): Promise<boolean> {
+  const row = await db.selectFrom("blobs").select("orphanedAt")
     .where("siteId", "=", siteId).where("sha256", "=", sha256).executeTakeFirst();
-  return row !== undefined;
+  if (!row || row.orphanedAt === null) return row !== undefined;
+  const claimed = await db.updateTable("blobs").set({ orphanedAt: null })
+    .where("siteId", "=", siteId).where("sha256", "=", sha256).returning("sha256")
+    .executeTakeFirst();
+  return claimed !== undefined;
 }
 
 /** The exact bytes of a blob, or undefined when the site has none of that digest; a SealError when altered. */

@@ -19,6 +19,7 @@ import { mountPins } from "./pin_routes.ts";
 import { readDevice, readRevision } from "./read_visible.ts";
 import { renderText, type TextServices } from "./render_text.ts";
 import { backupOf, revisionOf, statusOf } from "./replies.ts";
+import { mountRetention } from "./retention_routes.ts";
 import { mountSecrets } from "./secret_routes.ts";
 import { selectBackups, selectDeviceStatus, selectRevisions } from "./store.ts";
 
@@ -35,6 +36,7 @@ export function mountBackups(app: App, context: BackupsContext): void {
   mountDiffs(app, context);
   mountExports(app, context);
   mountChecks(app, context);
+  mountRetention(app, context);
 }
 
 function mountLists(app: App, { db }: BackupsContext): void {

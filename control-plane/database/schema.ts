@@ -686,6 +686,7 @@ export interface BlobsTable {
   nonce: Uint8Array;
   ciphertext: Uint8Array;
   createdAt: Generated<Temporal.Instant>;
+  orphanedAt: Temporal.Instant | null;
 }
 
 export interface UploadsTable {

@@ -1,6 +1,7 @@
 import type { Kysely, Transaction } from "kysely";
 import type { TaskKind } from "@rookery/shared/api/tasks.ts";
 import type { Database } from "../database/schema.ts";
+import { applyRetention } from "../backups/apply_retention.ts";
 import { checkConfigurations } from "../backups/check_configurations.ts";
 import { applyImport } from "../inventory/apply_import.ts";
 import { undoImport } from "../inventory/undo_import.ts";
@@ -21,7 +22,7 @@ export type Batch =
     /** What people are to know of it, for the task's log. */
     readonly found?: readonly string[];
   }
-  | { readonly state: "completed"; readonly done: number }
+  | { readonly state: "completed"; readonly done: number; readonly found?: readonly string[] }
   | { readonly state: "failed"; readonly done: number; readonly error: string };
 
 /** How a kind of task is done: in batches of at most a second, each in one transaction with the note of its progress. */
@@ -44,4 +45,5 @@ export const TASK_KINDS = {
   check_configurations: checkConfigurations,
   apply_import: applyImport,
   undo_import: undoImport,
+  apply_retention: applyRetention,
 } as const satisfies Record<TaskKind, TaskWork>;

@@ -87,8 +87,8 @@ async function runBatch(
       cursor: batch.state === "more" ? batch.cursor : cursor,
       done,
     });
-    if (batch.state === "more") await noteFound(tx, task.id, batch.found ?? []);
-    else {
+    if (batch.state !== "failed") await noteFound(tx, task.id, batch.found ?? []);
+    if (batch.state !== "more") {
       await lease.endTask(tx, task, batch.state === "failed" ? batch.error : null);
     }
     return batch;

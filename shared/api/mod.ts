@@ -18,6 +18,7 @@ import * as manyJobs from "./many_jobs.ts";
 import * as permissions from "./permissions.ts";
 import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
+import * as retention from "./retention.ts";
 import * as roles from "./roles.ts";
 import * as sessions from "./sessions.ts";
 import * as settings from "./settings.ts";
@@ -48,6 +49,7 @@ const NOUNS = {
   permissions,
   policies,
   queue,
+  retention,
   roles,
   sessions,
   settings,

@@ -6,13 +6,14 @@ import { listOf, Page, someOf, text } from "./page.ts";
 /**
  * `rewrap_keys`: wraps every data key anew by the current key-encryption key. `check_configurations`: opens every stored
  * configuration and holds it against its digest. `apply_import`, `undo_import`: makes and changes devices as an import says,
- * and takes that back.
+ * and takes that back. `apply_retention`: deletes old revisions, and contents that nothing refers to any more.
  */
 export const TaskKind = z.enum([
   "rewrap_keys",
   "check_configurations",
   "apply_import",
   "undo_import",
+  "apply_retention",
 ]).meta({ id: "TaskKind" });
 export type TaskKind = z.infer<typeof TaskKind>;
 

@@ -11,6 +11,7 @@ export const UNITS = [
   "jobs",
   "minutes",
   "percent",
+  "revisions",
   "seconds",
   "sessions",
 ] as const;

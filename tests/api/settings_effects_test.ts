@@ -7,6 +7,7 @@ import { getCredential } from "@rookery/shared/api/credentials.ts";
 import { getDevice } from "@rookery/shared/api/devices.ts";
 import { getPolicy, listOccurrences } from "@rookery/shared/api/policies.ts";
 import { getQueue, updateQueue } from "@rookery/shared/api/queue.ts";
+import { previewRetention } from "@rookery/shared/api/retention.ts";
 import { changePassword, getMe, listSessions } from "@rookery/shared/api/sessions.ts";
 import { getSetting, resetSetting, updateSettings } from "@rookery/shared/api/settings.ts";
 import { createSite, getSite } from "@rookery/shared/api/sites.ts";
@@ -32,6 +33,7 @@ import {
   signResult,
   until,
 } from "../support/agent_bench.ts";
+import { frrConfiguration, makeReportingDevice, report } from "../support/backup_report.ts";
 import { ADMINISTRATOR, type Person, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 import { setScene, tickAt } from "../support/policies.ts";
@@ -369,6 +371,36 @@ effect("retention.policy_runs_days", "says how far the ledger goes back", async 
   assert.equal(await runs(), 1);
   await set(30);
   assert.equal(await runs(), 0);
+});
+
+/** A device with five revisions of two and more years ago, and how many of them would go. */
+async function oldRevisions(admin: Person) {
+  const device = await makeReportingDevice(database.db);
+  for (let interfaces = 10; interfaces < 15; interfaces++) {
+    await report(plane.services, device, frrConfiguration({ interfaces }));
+  }
+  await database.sql`update revisions
+    set last_seen_at = last_seen_at - make_interval(days => 800 - 10 * number)
+    where device_id = ${device.deviceId}`;
+  return async () => (await admin.call(previewRetention, {})).revisions;
+}
+
+effect("retention.revisions_last", "says how many revisions stay", async ({ admin, set }) => {
+  const going = await oldRevisions(admin);
+  const before = await going();
+  await set(2);
+  assert.equal(await going() - before, 3);
+});
+
+effect("retention.revisions_days", "says how old revisions may be", async ({ admin, set }) => {
+  await admin.call(updateSettings, { body: { "retention.revisions_last": 1 } });
+  const going = await oldRevisions(admin);
+  const before = await going();
+  await set(785);
+  assert.ok(before - await going() >= 3);
+  await set(3_650);
+  assert.equal(await going(), 0);
+  await admin.call(resetSetting, { params: { key: "retention.revisions_last" } });
 });
 
 Deno.test("every setting has a test of its effect", () => {
