@@ -660,6 +660,7 @@ export interface ImportSecretsTable {
   wrappedKey: Uint8Array;
   nonce: Uint8Array;
   ciphertext: Uint8Array;
+  hasEnableSecret: Generated<boolean>;
 }
 
 export interface ImportRowsTable {

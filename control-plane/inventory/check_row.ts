@@ -52,7 +52,7 @@ export interface KnownNames {
 
 export function checkRow(given: GivenRow, known: KnownNames): CheckedRow | RefusedRow {
   const { number, fields } = given;
-  if (given.errors) return { number, siteId: null, name: null, host: null, errors: given.errors };
+  if (given.errors) return { number, siteId: null, ...shownOf(fields), errors: given.errors };
   const parsed = Row.safeParse(fields);
   if (!parsed.success) {
     return { number, siteId: null, ...shownOf(fields), errors: errorsOf(parsed) };

@@ -1,5 +1,5 @@
 import type { Kysely } from "kysely";
-import type { ImportFormat } from "@rookery/shared/api/imports.ts";
+import type { ImportFormat, OxidizedColumn } from "@rookery/shared/api/imports.ts";
 import type { CredentialId, ImportId, SiteId, TenantId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { newId } from "../database/new_id.ts";
@@ -24,6 +24,7 @@ export interface ImportOrder {
   readonly scope: Scope;
   readonly format: ImportFormat;
   readonly text: string;
+  readonly columns?: readonly OxidizedColumn[] | undefined;
   readonly tenantId?: TenantId | undefined;
   readonly siteId?: SiteId | undefined;
   readonly platform?: string | undefined;

@@ -1,10 +1,11 @@
 /** Files of devices as rows that all look alike, whatever the format. */
 import { CsvError, parse } from "csv-parse/sync";
 import { INVENTORY_COLUMNS, type InventoryColumn } from "@rookery/shared/api/inventory.ts";
-import { type ImportFormat, MOST_ROWS } from "@rookery/shared/api/imports.ts";
+import { type ImportFormat, MOST_ROWS, type OxidizedColumn } from "@rookery/shared/api/imports.ts";
 import { type FieldError, ProblemError } from "@rookery/shared/problem.ts";
 import { readTags, unguardCell } from "./csv.ts";
 import { readPaste } from "./read_paste.ts";
+import { readOxidized, readRancid } from "./read_router_db.ts";
 
 /** A row as it was written: not checked yet. */
 export interface GivenRow {
@@ -13,7 +14,7 @@ export interface GivenRow {
   readonly fields: unknown;
   /** To be sealed, and shown to nobody. */
   readonly login?: Login;
-  /** Why it cannot be read at all; nothing of it is shown then. */
+  /** Why it cannot be taken at all. */
   readonly errors?: readonly FieldError[];
 }
 
@@ -21,6 +22,7 @@ export interface GivenRow {
 export interface Login {
   readonly username: string;
   readonly password: string;
+  readonly enableSecret?: string;
 }
 
 export interface GivenFile {
@@ -28,16 +30,25 @@ export interface GivenFile {
   readonly ignoredColumns: readonly string[];
 }
 
-type Reader = (text: string) => GivenFile;
+export interface FileOptions {
+  readonly columns?: readonly OxidizedColumn[] | undefined;
+}
 
-const READERS = { csv: readCsv, json: readJson, paste: readPaste } as const satisfies Record<
-  ImportFormat,
-  Reader
->;
+type Reader = (text: string, options: FileOptions) => GivenFile;
+
+const READERS: Readonly<Record<ImportFormat, Reader>> = {
+  csv: readCsv,
+  json: readJson,
+  paste: readPaste,
+  oxidized: readOxidized,
+  rancid: readRancid,
+};
 
 /** Reads a file; refuses one that is none of its format, and one with too many rows. */
-export function readFile({ format, text }: { format: ImportFormat; text: string }): GivenFile {
-  const file = READERS[format](text);
+export function readFile(
+  { format, text, ...options }: FileOptions & { format: ImportFormat; text: string },
+): GivenFile {
+  const file = READERS[format](text, options);
   if (file.rows.length > MOST_ROWS) throw refused(`has more than ${MOST_ROWS} rows: split it`);
   if (file.rows.length === 0) throw refused("has no rows");
   return file;

@@ -1,6 +1,7 @@
 /** Logins of a file on their way to credentials: sealed while the file is read, moved when it is applied. */
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { CredentialId, ImportId } from "@rookery/shared/ids.ts";
+import { given } from "../audit/changed_fields.ts";
 import { type Actor, writeAudits } from "../audit/store.ts";
 import { sealSecrets } from "../credentials/vault.ts";
 import { newId } from "../database/new_id.ts";
@@ -28,7 +29,7 @@ export function nameLogins(
   const named = new Map<number, NamedLogin>();
   for (const { number, login } of rows) {
     if (!login) continue;
-    const key = JSON.stringify([login.username, login.password]);
+    const key = JSON.stringify([login.username, login.password, login.enableSecret]);
     const credential = known.get(key) ?? nameLogin(login, { importId, nth: known.size + 1 });
     known.set(key, credential);
     named.set(number, credential);
@@ -56,11 +57,20 @@ export function neededLogins(
 
 /** Seals logins for `import_secrets`, as the first versions of their credentials. */
 export function sealLogins(keyRing: KeyRing, logins: readonly NamedLogin[]) {
-  return Promise.all(logins.map(async ({ credentialId, name, username, password }) => {
-    const secrets = { password };
+  return Promise.all(logins.map(async ({ credentialId, name, username, ...login }) => {
+    const { password, enableSecret } = login;
+    const secrets = given({ password, enableSecret });
     const envelope = await sealSecrets(keyRing, { credentialId, version: 1, secrets });
-    return { credentialId, name, username, ...envelope };
+    const hasEnableSecret = enableSecret !== undefined;
+    return { credentialId, name, username, hasEnableSecret, ...envelope };
   }));
+}
+
+interface NewRow {
+  readonly id: CredentialId;
+  readonly name: string;
+  readonly username: string;
+  readonly hasEnableSecret: boolean;
 }
 
 /** Makes the credentials of these ids, as far as the import has them sealed; their secrets stay sealed all the way. */
@@ -73,7 +83,7 @@ export async function makeCredentials(
   },
 ): Promise<void> {
   if (ids.length === 0) return;
-  const { rows: made } = await sql<{ id: CredentialId; name: string; username: string }>`
+  const { rows: made } = await sql<NewRow>`
     with taken as (
       delete from import_secrets
       where import_id = ${importId} and credential_id = any(${ids}::uuid[]) returning *
@@ -85,17 +95,23 @@ export async function makeCredentials(
     ), versioned as (
       insert into credential_versions (credential_id, version, kek_id, wrapped_key, nonce,
         ciphertext, has_password, has_private_key, has_enable_secret)
-      select m.id, 1, t.kek_id, t.wrapped_key, t.nonce, t.ciphertext, true, false, false
+      select m.id, 1, t.kek_id, t.wrapped_key, t.nonce, t.ciphertext, true, false,
+        t.has_enable_secret
       from made m join taken t on t.credential_id = m.id
     )
-    select * from made`.execute(tx);
+    select m.*, t.has_enable_secret from made m join taken t on t.credential_id = m.id`.execute(tx);
   await writeAudits(
     tx,
-    made.map(({ id, name, username }) => ({
+    made.map(({ id, name, username, hasEnableSecret }) => ({
       actor,
       action: "credential.create",
       target: { kind: "credential", id },
-      detail: { name, username, given: ["password"], importId },
+      detail: {
+        name,
+        username,
+        given: hasEnableSecret ? ["password", "enableSecret"] : ["password"],
+        importId,
+      },
     })),
   );
 }
@@ -129,7 +145,7 @@ export async function insertSecrets(
   importId: ImportId,
   sealed: Awaited<ReturnType<typeof sealLogins>>,
 ): Promise<void> {
-  // Eight columns each: below the most parameters that a statement may have.
+  // Nine columns each: below the most parameters that a statement may have.
   for (let at = 0; at < sealed.length; at += 1_000) {
     const values = sealed.slice(at, at + 1_000).map((secret) => ({ importId, ...secret }));
     await tx.insertInto("importSecrets").values(values).execute();

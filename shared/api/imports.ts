@@ -10,10 +10,25 @@ export const MOST_ROWS = 20_000;
 
 /**
  * `csv` as the export writes it; `json`: a list of objects with the same names; `paste`: `address, user, password` in each
- * line.
+ * line; `oxidized`, `rancid`: the router.db of each.
  */
-export const ImportFormat = z.enum(["csv", "json", "paste"]).meta({ id: "ImportFormat" });
+export const ImportFormat = z.enum(["csv", "json", "paste", "oxidized", "rancid"]).meta({
+  id: "ImportFormat",
+});
 export type ImportFormat = z.infer<typeof ImportFormat>;
+
+/** What stands in a column of Oxidized's router.db, in the words of its map and vars_map. */
+export const OxidizedColumn = z.enum([
+  "name",
+  "ip",
+  "model",
+  "username",
+  "password",
+  "enable",
+  "port",
+  "ignore",
+]).meta({ id: "OxidizedColumn" });
+export type OxidizedColumn = z.infer<typeof OxidizedColumn>;
 
 /** What an import would do, or has done, with a row. */
 export const ImportAction = z.enum(["create", "change", "unchanged", "refused"])
@@ -111,7 +126,8 @@ export const previewImport = endpoint({
     "CSV file may have commas, semicolons or tabs between them. A row is the device of its site with that address and port, " +
     "or else with that name; else it is a new one, which needs address, site and platform. An empty cell, and a field that " +
     "JSON leaves out, keeps what a device has. In a pasted list all after the second comma of a line is the password: it is " +
-    "sealed at once, in a credential for each login, which takes credentials:write. The preview is applied by POST …/application, within a day",
+    "sealed at once, in a credential for each login, which takes credentials:write; so are logins of an Oxidized router.db. Of RANCID's, what is not up is " +
+    "refused. The preview is applied by POST …/application, within a day",
   body: z.strictObject({
     format: ImportFormat,
     /** The text of the file. */
@@ -122,6 +138,8 @@ export const previewImport = endpoint({
       }).meta({ example: "address,site,platform\n192.0.2.1,Oslo,cisco_iosxe\n" }),
     /** Left out where there is only one tenant. */
     tenantId: TenantId.optional(),
+    /** Of an Oxidized router.db, from its map: name and model where it is left out. */
+    columns: z.array(OxidizedColumn).min(1).max(20).optional(),
     /** Of rows that name no site. */
     siteId: SiteId.optional(),
     /** Of new devices whose row names none. */

@@ -1,0 +1,20 @@
+/** What other programs call the platforms that have a driver here. Others are refused by their names. */
+
+/**
+ * Oxidized's models, as its Supported-OS-Types.md names them, and the two names of its default model_map. `ios` stands for
+ * IOS and IOS XE alike.
+ */
+export const OXIDIZED_MODELS: ReadonlyMap<string, string> = new Map([
+  ["ios", "cisco_iosxe"],
+  ["cisco", "cisco_iosxe"],
+  ["junos", "juniper_junos"],
+  ["juniper", "juniper_junos"],
+  ["linuxgeneric", "linux"],
+]);
+
+/** RANCID's device types (router.db(5)): `cisco` is IOS, and neither IOS XR nor NX-OS. */
+export const RANCID_TYPES: ReadonlyMap<string, string> = new Map([
+  ["cisco", "cisco_iosxe"],
+  ["juniper", "juniper_junos"],
+  ["frr", "frr"],
+]);
