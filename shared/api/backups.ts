@@ -172,10 +172,23 @@ export const decideQuarantine = endpoint({
   method: "POST",
   path: "/api/v1/quarantine/decisions",
   access: "backups:decide",
-  summary: "Accept quarantined configurations as new baselines, or reject them; all or none",
+  summary:
+    "Accept quarantined configurations as new baselines, or reject them: named ones, or all of a site",
+  description:
+    "Those that are named all or none. For a whole site, expected must be the number that waits there, lest " +
+    "one is decided that nobody has looked at; they are decided a hundred at a time, each hundred all or none",
   body: z.strictObject({
     decision: z.enum(["accept", "reject"]),
-    revisionIds: z.array(RevisionId).min(1).max(100),
+    revisionIds: z.array(RevisionId).min(1).max(100).optional(),
+    siteId: SiteId.optional(),
+    expected: z.int().min(1).max(1_000).optional(),
+  }).refine((body) => (body.revisionIds === undefined) !== (body.siteId === undefined), {
+    path: ["revisionIds"],
+    message: "name either revisionIds or siteId",
+  }).refine((body) => (body.siteId === undefined) === (body.expected === undefined), {
+    path: ["expected"],
+    message:
+      "comes with siteId: the number of configurations that wait there, at most 1,000 at once",
   }),
   reply: z.object({ items: z.array(Revision) }),
 });

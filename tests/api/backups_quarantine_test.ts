@@ -6,7 +6,8 @@ import {
   getRevision,
   listQuarantine,
 } from "@rookery/shared/api/backups.ts";
-import type { RevisionId } from "@rookery/shared/ids.ts";
+import type { RevisionId, SiteId } from "@rookery/shared/ids.ts";
+import { newId } from "../../control-plane/database/new_id.ts";
 import {
   frrConfiguration,
   makeReportingDevice,
@@ -216,4 +217,32 @@ Deno.test("of two captures the one that did not shrink goes on, and both accepte
     alsoRunning.revisionId,
     whole.lastAttemptAt,
   ]);
+});
+
+Deno.test("all that waits at a site is decided at once, when it is as many as somebody has looked at", async () => {
+  const siteId = newId<SiteId>();
+  const held: RevisionId[] = [];
+  for (let n = 0; n < 3; n++) {
+    const device = await makeReportingDevice(database.db, { siteId });
+    await backUp(device, 100);
+    held.push((await backUp(device, 20)).revisionId);
+  }
+  const elsewhere = await makeReportingDevice(database.db);
+  await backUp(elsewhere, 100);
+  const { revisionId: other } = await backUp(elsewhere, 20);
+  const { call } = await plane.administrator();
+  const decideSite = (expected: number) =>
+    call(decideQuarantine, { body: { decision: "accept", siteId, expected } });
+  await assert.rejects(decideSite(2), /There wait more than 2 configurations/);
+  await assert.rejects(decideSite(4), /There wait 3 configurations/);
+  const both = { decision: "accept", siteId, expected: 3, revisionIds: held } as const;
+  await assert.rejects(call(decideQuarantine, { body: both }), { type: "validation" });
+  const { items } = await decideSite(3);
+  assert.deepEqual(new Set(items.map(({ id }) => id)), new Set(held));
+  assert.ok(items.every(({ state, current }) => state === "accepted" && current));
+  const audited = await database.db.selectFrom("auditRows").select("targetId")
+    .where("action", "=", "revision.accept").where("siteId", "=", siteId).execute();
+  assert.deepEqual(new Set(audited.map(({ targetId }) => targetId)), new Set<string>(held));
+  const left = await call(getRevision, { params: { revisionId: other } });
+  assert.equal(left.state, "quarantined");
 });

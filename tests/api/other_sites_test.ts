@@ -113,6 +113,10 @@ const ORDERS: Readonly<Record<string, ((id: (name: string) => string) => unknown
     (id) => ({ decision: "accept", hostKeyIds: [id("hostKeyId")] }),
     (id) => ({ decision: "accept", siteId: id("siteId"), expected: 1 }),
   ],
+  decideQuarantine: [
+    (id) => ({ decision: "accept", revisionIds: [id("revisionId")] }),
+    (id) => ({ decision: "accept", siteId: id("siteId"), expected: 1 }),
+  ],
   exportConfigurations: [(id) => ({ deviceIds: [id("deviceId")] })],
   cancelJobs: [(id) => ({ jobIds: [id("jobId")] })],
   requeueJobs: [(id) => ({ jobIds: [id("jobId")] })],
