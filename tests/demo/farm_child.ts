@@ -36,7 +36,7 @@ export interface FarmChild {
   /** The newest complete configurations that the device has sent, to the byte. */
   show(port: number): Promise<{ readonly sent: readonly string[] }>;
   setConfiguration(port: number, text: string): Promise<void>;
-  setFault(port: number, fault: Fault): Promise<void>;
+  setFault(port: number, fault: Fault, options?: { readonly times?: number }): Promise<void>;
 }
 
 export interface FarmOrder {
@@ -87,8 +87,8 @@ export async function startFarmChild(group: ProcessGroup, order: FarmOrder): Pro
     setConfiguration: async (port, text) => {
       await ask({ order: "set_configuration", port, text });
     },
-    setFault: async (port, fault) => {
-      await ask({ order: "set_fault", port, fault });
+    setFault: async (port, fault, options) => {
+      await ask({ order: "set_fault", port, fault, ...options });
     },
   };
 }

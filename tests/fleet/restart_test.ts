@@ -6,6 +6,7 @@ import type { DeviceId } from "@rookery/shared/ids.ts";
 import { connectDatabase, type Sql } from "../../control-plane/database/connect.ts";
 import { findEmbeddedPostgres } from "../../control-plane/database/embedded.ts";
 import { DEMO_FAULTS, type Row } from "../demo/round.ts";
+import type { FarmMember } from "../demo/farm_child.ts";
 import { setStage, type Stage } from "../demo/stage.ts";
 import { until } from "../support/agent_bench.ts";
 import type { Child } from "../support/processes.ts";
@@ -14,6 +15,8 @@ import { ProcessGroup } from "../support/processes.ts";
 /** Devices that send slowly, so that sessions are open whenever something is killed. */
 const SLOW = 10;
 const DEVICES = 24;
+/** Of the slow ones, those that stand still until their agent is killed. */
+const HELD = 4;
 /** The children of a stage are read while steps begin and end; the test around them sees to leaks. */
 const STEP = { sanitizeOps: false, sanitizeResources: false };
 
@@ -43,6 +46,11 @@ Deno.test("runRound() ends as it should although what it runs on is killed in th
     name: "both agents",
     fn: async () => {
       const changed = await changeAll(stage, "10.99.1.");
+      const held = slowDevices(stage).slice(0, HELD);
+      // Their next session stands still, and ends with its agent; the one after it is as it should be.
+      for (const { port } of held) {
+        await stage.farm.setFault(port, "stall_mid_configuration", { times: 1 });
+      }
       const rows = await stage.playRound({
         changed,
         onHalf: async () => {
@@ -51,6 +59,7 @@ Deno.test("runRound() ends as it should although what it runs on is killed in th
           for (const agent of stage.agents) await agent.start();
         },
       });
+      for (const { port } of held) await stage.farm.setFault(port, "slow_drip");
       assertAsExpected(rows);
       await assertHistory(stage, { rounds: 2 });
       const lost = await query(stage, (sql) =>
@@ -129,10 +138,15 @@ async function untilSessionsAreOpen({ installation, sites }: Stage): Promise<voi
 
 /** What was only offered is given back by the next boot; what runs is lost with its agent. */
 async function untilLeasesRun(stage: Stage): Promise<void> {
-  await until(async () => {
-    const running = await query(stage, (sql) => sql`select 1 from leases where running`);
-    return running.length > 1;
-  }, "leases run");
+  await query(stage, (sql) =>
+    until(async () => {
+      const running = await sql`select 1 from leases where running`;
+      return running.length >= HELD;
+    }, "leases run"));
+}
+
+function slowDevices({ devices }: Stage): FarmMember[] {
+  return devices.map(({ member }) => member).filter(({ fault }) => fault === "slow_drip");
 }
 
 async function killHard(child: Child): Promise<void> {
