@@ -32,6 +32,26 @@ Deno.test("sql reads times alike in every time zone, and arrays of them", async 
   assert.deepEqual(row?.many.map(String), [String(at), String(at)]);
 });
 
+Deno.test("db asks for no types that sql knows, and writes and reads arrays as sql does", async () => {
+  await using other = connectDatabase(database.address, { poolSize: 1, maxLifetimeSeconds: null });
+  const texts = ["a,b", 'quoted "{}" \\', ""];
+  const id = crypto.randomUUID();
+  const arrays = fragment<Record<string, unknown>>`
+    select ${texts}::text[] as texts, ${[id]}::uuid[] as ids, ${[1, 2]}::int[] as numbers,
+      array[true, false] as flags, ${[[1], [2]]}::int[] as nested, '{}'::text[] as none`;
+  const flags = [true, false];
+  const expected = { texts, ids: [id], numbers: [1, 2], flags, nested: [[1], [2]], none: [] };
+  await other.sql`select 1`;
+  const { rows: [row] } = await arrays.execute(other.db);
+  assert.deepEqual({ ...row }, expected);
+  const asked = fragment`
+    select 1 from pg_prepared_statements where statement like ${"%a.typcategory%"}`;
+  assert.equal((await asked.execute(other.db)).rows.length, 0);
+  await using alone = connectDatabase(database.address, { poolSize: 1, maxLifetimeSeconds: null });
+  assert.deepEqual({ ...(await arrays.execute(alone.db)).rows[0] }, expected);
+  assert.equal((await asked.execute(alone.db)).rows.length, 1);
+});
+
 Deno.test("sql takes a Date as a time and gives a calendar day as text", async () => {
   const date = new Date("2026-03-29T01:30:00.250Z");
   const [row] = await database.sql`select ${date}::timestamptz as at, ${"2026-03-29"}::date as day`;

@@ -23,7 +23,7 @@ export async function exportTables(address: DatabaseAddress, folder: string): Pr
   const there = await tablesOf(sql);
   for (const table of TABLES.filter((name) => there.includes(name))) {
     const rows = await sql<{ row: Record<string, unknown> }[]>`
-      select to_jsonb(t) - ${sql.array(LEFT_OUT)}::text[] as row from ${sql(table)} t`;
+      select to_jsonb(t) - ${LEFT_OUT}::text[] as row from ${sql(table)} t`;
     const text = rows.map(({ row }) => `${JSON.stringify(row)}\n`).join("");
     await Deno.writeTextFile(join(folder, "tables", `${table}.jsonl`), text);
   }
@@ -56,7 +56,7 @@ export async function searchSecrets(
 async function secretsIn(sql: Sql, table: string, secrets: readonly string[]): Promise<string[]> {
   const rows = await sql<{ secret: string }[]>`
     with texts as (select t::text as text from ${sql(table)} t)
-    select s.secret from unnest(${sql.array([...secrets])}::text[]) as s(secret)
+    select s.secret from unnest(${[...secrets]}::text[]) as s(secret)
     where exists (select 1 from texts where position(s.secret in texts.text) > 0)`;
   return rows.map(({ secret }) => secret);
 }

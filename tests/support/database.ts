@@ -9,13 +9,7 @@ import {
   type Sql,
 } from "../../control-plane/database/connect.ts";
 import type { Database } from "../../control-plane/database/schema.ts";
-import {
-  addressOf,
-  onServer,
-  openTestServer,
-  type TestServer,
-  type TestServerAddress,
-} from "./test_server.ts";
+import { addressOf, openTestServer, type TestServerAddress } from "./test_server.ts";
 
 /** Usable inside tests, not while the file is loaded. */
 export interface TestDatabase {
@@ -37,7 +31,7 @@ export interface TestDatabaseOptions {
 
 const DEFAULT_POOL_SIZE = 4;
 /** Tests look into tables one statement after the other, and a connection costs more than most of what it is used for. */
-const PLAIN_POOL_SIZE = 3;
+const PLAIN_POOL_SIZE = 2;
 
 /**
  * Call it at the top of a test file. Under `deno task test` the server is shared; a file that is run alone starts one of its
@@ -79,20 +73,18 @@ async function makeDatabase(options: TestDatabaseOptions): Promise<MadeDatabase>
   const given = Deno.env.get("ROOKERY_TEST_DATABASE");
   const own = given ? undefined : await openTestServer(Deno.env.get("ROOKERY_TEST_DATABASE_URL"));
   const { server, prefix, template }: TestServerAddress = own?.address ?? JSON.parse(given ?? "");
+  // Kept, since to connect costs more than what is asked of it.
+  const admin = connectDatabase(server, { poolSize: 1, maxLifetimeSeconds: null });
   const name = `${prefix}${crypto.randomUUID().slice(0, 13).replace("-", "_")}`;
   // file_copy: a few milliseconds where wal_log, the default, takes twenty.
-  await onServer(
-    server,
-    (sql) =>
-      sql`create database ${sql(name)} template ${
-        sql(options.empty ? "template0" : template)
-      } strategy file_copy`,
-  );
+  await admin.sql`create database ${admin.sql(name)} template ${
+    admin.sql(options.empty ? "template0" : template)
+  } strategy file_copy`;
   const address = addressOf(server, name);
   const connected = await connectWarm(address, options.poolSize ?? DEFAULT_POOL_SIZE);
   const drop = async () => {
     await connected.close();
-    await dropDatabase(server, { name, own });
+    await dropDatabase(admin, name).finally(() => own?.close());
   };
   return { connected, address, drop };
 }
@@ -124,30 +116,22 @@ async function warmBuilder(db: Kysely<Database>, poolSize: number): Promise<void
   );
 }
 
-async function dropDatabase(
-  server: DatabaseAddress,
-  { name, own }: { readonly name: string; readonly own: TestServer | undefined },
-): Promise<void> {
-  try {
-    const left = await leftConnections(server, name);
-    await onServer(server, (sql) => sql`drop database ${sql(name)} with (force)`);
-    if (left.length) {
-      throw new Error(`Cannot pass this file: it left database connections: ${left.join("; ")}`);
-    }
-  } finally {
-    await own?.close();
+async function dropDatabase(admin: ConnectedDatabase, name: string): Promise<void> {
+  await using _closed = admin;
+  const left = await leftConnections(admin.sql, name);
+  await admin.sql`drop database ${admin.sql(name)} with (force)`;
+  if (left.length) {
+    throw new Error(`Cannot pass this file: it left database connections: ${left.join("; ")}`);
   }
 }
 
 /** What is still connected after a moment: the server notices a closed connection a little later. */
-async function leftConnections(server: DatabaseAddress, name: string): Promise<readonly string[]> {
-  return await onServer(server, async (sql) => {
-    for (let tries = 0;; tries++) {
-      const rows = await sql<{ text: string }[]>`
-        select concat_ws(' ', application_name, state, '"' || left(query, 200) || '"') as text
-        from pg_stat_activity where datname = ${name} and backend_type = 'client backend'`;
-      if (rows.length === 0 || tries === 50) return rows.map((row) => row.text);
-      await delay(20);
-    }
-  });
+async function leftConnections(sql: Sql, name: string): Promise<readonly string[]> {
+  for (let tries = 0;; tries++) {
+    const rows = await sql<{ text: string }[]>`
+      select concat_ws(' ', application_name, state, '"' || left(query, 200) || '"') as text
+      from pg_stat_activity where datname = ${name} and backend_type = 'client backend'`;
+    if (rows.length === 0 || tries === 50) return rows.map((row) => row.text);
+    await delay(20);
+  }
 }
