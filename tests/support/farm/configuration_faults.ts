@@ -4,8 +4,11 @@ import { PLATFORM_MANNERS } from "./platform.ts";
 
 /** Faults of the configuration: what comes of it, and how. */
 
-/** Long enough for a reader that settles on a prompt to fall for it. */
-const FALSE_PROMPT_MILLISECONDS = 1_200;
+/**
+ * Long enough for a reader that settles on a prompt to fall for it, and no longer than it waits for more. In steps, so that
+ * a moment in which the event loop stands still, for the reader as well, counts as one of them.
+ */
+const FALSE_PROMPT = { steps: 6, milliseconds: 100 };
 const HUGE_BYTES = 50 * 1024 * 1024;
 const DRIP_TICKS = 150;
 const DRIP_MILLISECONDS = 8;
@@ -37,7 +40,9 @@ async function stallMidway(output: Output, text: string): Promise<void> {
 async function promptMidway(output: Output, text: string, { prompt }: Scene): Promise<void> {
   const [first, second] = halves(text);
   await output.write(`${first}${prompt}`);
-  await pause(FALSE_PROMPT_MILLISECONDS, output);
+  for (let step = 0; step < FALSE_PROMPT.steps; step++) {
+    await pause(FALSE_PROMPT.milliseconds, output);
+  }
   await output.write(`\n${second}`);
 }
 
