@@ -1,6 +1,6 @@
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { textsOf, type TextWork } from "./text_work.ts";
-import type { TextAnswer } from "./text_worker.ts";
+import type { TextMessage } from "./text_worker.ts";
 
 /** Work that was given up: no text that a device means takes so long. */
 export class TextTooSlowError extends Error {
@@ -15,6 +15,8 @@ export interface TextThreadOptions {
 }
 
 const RETRY_SECONDS = 5;
+/** A busy machine needs a while to load the thread's modules, which is no fault of the text. */
+const START_SECONDS = 60;
 
 interface Waiting {
   readonly order: { readonly kind: string; readonly input: unknown };
@@ -30,6 +32,7 @@ export class TextThread {
   readonly #queue: Waiting[] = [];
   #running: Waiting | undefined;
   #worker: Worker | undefined;
+  #isReady = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
@@ -67,13 +70,17 @@ export class TextThread {
     if (this.#running) return;
     this.#running = this.#queue.shift();
     if (!this.#running) return;
-    const { order } = this.#running;
     this.#worker ??= this.#start();
+    this.#limit(this.#running, this.#isReady ? this.#mostSeconds : START_SECONDS);
+    this.#worker.postMessage(this.#running.order);
+  }
+
+  #limit({ order }: Waiting, seconds: number): void {
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      const error = `Cannot ${order.kind} a text: it takes longer than ${this.#mostSeconds} s`;
+      const error = `Cannot ${order.kind} a text: it takes longer than ${seconds} s`;
       this.#abandon(new TextTooSlowError(error));
-    }, this.#mostSeconds * 1_000);
-    this.#worker.postMessage(order);
+    }, seconds * 1_000);
   }
 
   #start(): Worker {
@@ -83,7 +90,8 @@ export class TextThread {
       type: "module",
       deno: { permissions: { ...none, read: true, import: false } },
     });
-    worker.onmessage = ({ data }: MessageEvent<TextAnswer>) => this.#answer(data);
+    this.#isReady = false;
+    worker.onmessage = ({ data }: MessageEvent<TextMessage>) => this.#hear(data);
     worker.onerror = (event) => {
       event.preventDefault();
       this.#abandon(new Error(`Cannot read a text: the thread ended: ${event.message}`));
@@ -91,7 +99,12 @@ export class TextThread {
     return worker;
   }
 
-  #answer(answer: TextAnswer): void {
+  #hear(answer: TextMessage): void {
+    if ("ready" in answer) {
+      this.#isReady = true;
+      if (this.#running) this.#limit(this.#running, this.#mostSeconds);
+      return;
+    }
     clearTimeout(this.#timer);
     const running = this.#running;
     this.#running = undefined;

@@ -1,6 +1,6 @@
 /**
  * The one thread for large texts: a hostile one of 20 MB takes seconds, which the thread that answers heartbeats
- * cannot afford. Messages in: a `TextOrder`, one at a time; out: a `TextAnswer`.
+ * cannot afford. Messages in: a `TextOrder`, one at a time; out: that it is ready, then a `TextAnswer` to each.
  */
 import { doTextWork, type TextWork } from "./text_work.ts";
 
@@ -14,10 +14,13 @@ export type TextAnswer =
   | { readonly output: TextWork[keyof TextWork]["output"] }
   | { readonly failure: string };
 
+/** What the thread says: first that it has loaded. */
+export type TextMessage = TextAnswer | { readonly ready: true };
+
 /** Without the worker's own library: this file is type-checked with the rest. */
 interface WorkerScope {
   onmessage: ((event: MessageEvent<TextOrder>) => void) | null;
-  postMessage(answer: TextAnswer): void;
+  postMessage(message: TextMessage): void;
 }
 
 async function answer({ kind, input }: TextOrder): Promise<TextAnswer> {
@@ -30,3 +33,4 @@ async function answer({ kind, input }: TextOrder): Promise<TextAnswer> {
 
 const scope = globalThis as unknown as WorkerScope;
 scope.onmessage = async ({ data }) => scope.postMessage(await answer(data));
+scope.postMessage({ ready: true });
