@@ -649,6 +649,7 @@ export interface ImportsTable {
   applyTaskId: TaskId | null;
   undoTaskId: TaskId | null;
   newCredentials: Generated<unknown>;
+  brake: string | null;
 }
 
 export interface ImportSecretsTable {

@@ -28,6 +28,8 @@ export interface CheckedRow {
   readonly port: number | undefined;
   readonly platform: string | undefined;
   readonly tags: readonly string[] | undefined;
+  /** Tags beside those that the device has. */
+  readonly addTags: readonly string[] | undefined;
   readonly credentialId: CredentialId | null | undefined;
 }
 
@@ -52,7 +54,9 @@ export interface KnownNames {
 
 export function checkRow(given: GivenRow, known: KnownNames): CheckedRow | RefusedRow {
   const { number, fields } = given;
-  if (given.errors) return { number, siteId: null, ...shownOf(fields), errors: given.errors };
+  if (given.errors) {
+    return { number, siteId: siteOf(fields, known), ...shownOf(fields), errors: given.errors };
+  }
   const parsed = Row.safeParse(fields);
   if (!parsed.success) {
     return { number, siteId: null, ...shownOf(fields), errors: errorsOf(parsed) };
@@ -72,7 +76,8 @@ export function checkRow(given: GivenRow, known: KnownNames): CheckedRow | Refus
     return { number, siteId: siteId ?? null, name: row.name ?? null, host: host ?? null, errors };
   }
   const { name, port, platform, tags } = row;
-  return { number, siteId, name, host, port, platform, tags, credentialId };
+  const { addTags } = given;
+  return { number, siteId, name, host, port, platform, tags, addTags, credentialId };
 }
 
 const NO_CREDENTIAL = {
@@ -86,6 +91,12 @@ function siteError(site: string | undefined): FieldError {
     ? "is required, here or as siteId for all rows"
     : "is no site of the tenant that you may change";
   return { pointer: "#/site", detail };
+}
+
+/** The site of a row that is refused for something else: it counts as one of that site. */
+function siteOf(fields: unknown, known: KnownNames): SiteId | null {
+  const { data } = z.object({ site: Name }).safeParse(fields);
+  return (data ? known.sites.get(data.site.toLowerCase()) : known.siteId) ?? null;
 }
 
 function errorsOf({ error }: { error: z.core.$ZodError }): FieldError[] {

@@ -18,3 +18,12 @@ export const RANCID_TYPES: ReadonlyMap<string, string> = new Map([
   ["juniper", "juniper_junos"],
   ["frr", "frr"],
 ]);
+
+/** Slugs of platforms that are usual in NetBox, where each installation names its own; ids with - for _ go without saying. */
+export const NETBOX_PLATFORMS: ReadonlyMap<string, string> = new Map([
+  ["cisco-ios", "cisco_iosxe"],
+  ["cisco-ios-xe", "cisco_iosxe"],
+  ["ios", "cisco_iosxe"],
+  ["ios-xe", "cisco_iosxe"],
+  ["junos", "juniper_junos"],
+]);

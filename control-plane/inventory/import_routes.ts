@@ -6,6 +6,7 @@ import {
   listImportRows,
   listImports,
   previewImport,
+  previewNetbox,
   undoImport,
 } from "@rookery/shared/api/imports.ts";
 import { ImportId } from "@rookery/shared/ids.ts";
@@ -17,11 +18,13 @@ import type { App } from "../http/app_type.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { pageOf, readCursor } from "../http/page.ts";
 import { route, type RouteContext } from "../http/route.ts";
+import { refusePart } from "../permissions/refuse_part.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { insertTask } from "../tasks/store.ts";
 import { importOf, importRowOf, stateOf } from "./import_replies.ts";
 import * as store from "./import_store.ts";
 import { type ImportServices, planImport } from "./plan_import.ts";
+import { planSync } from "./plan_sync.ts";
 
 /** Files of devices: looked at first, then applied, and taken back if need be. */
 export function mountImports(app: App, services: ImportServices): void {
@@ -29,6 +32,12 @@ export function mountImports(app: App, services: ImportServices): void {
 
   route(app, previewImport, async ({ body }, { caller, scope }) => {
     const importId = await planImport(services, { ...body, caller, scope });
+    return importOf(await readImport(db, { caller, scope, importId }));
+  });
+
+  route(app, previewNetbox, async ({ body }, { caller, scope, signal }) => {
+    refusePart(scope, "NetBox is asked by who may change the devices of all sites.");
+    const importId = await planSync(services, { ...body, caller, scope, signal });
     return importOf(await readImport(db, { caller, scope, importId }));
   });
 
@@ -100,6 +109,7 @@ async function orderWork(db: Kysely<Database>, order: Order): Promise<store.Impo
 
 function refuseState(row: store.ImportListing, kind: Order["kind"]): void {
   const state = stateOf(row);
+  if (kind === "apply_import" && row.brake !== null) throw new ProblemError("conflict", row.brake);
   const isFresh = state === "stopped" && row.undoTaskId === null;
   const allowed = kind === "apply_import"
     ? state === "previewed" || isFresh

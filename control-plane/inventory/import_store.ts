@@ -1,5 +1,5 @@
 import { type Insertable, type Kysely, sql, type Transaction } from "kysely";
-import type { ImportAction, ImportFormat, ImportOutcome } from "@rookery/shared/api/imports.ts";
+import type { ImportAction, ImportOutcome, ImportSource } from "@rookery/shared/api/imports.ts";
 import type { TaskState } from "@rookery/shared/api/tasks.ts";
 import type { ImportId, TaskId, TenantId, UserId } from "@rookery/shared/ids.ts";
 import type { Database, ImportsTable } from "../database/schema.ts";
@@ -51,9 +51,10 @@ export interface ImportSelection {
 export interface ImportListing {
   readonly id: ImportId;
   readonly tenantId: TenantId;
-  readonly format: ImportFormat;
+  readonly format: ImportSource;
   readonly ignoredColumns: string[];
   readonly newCredentials: NewCredential[];
+  readonly brake: string | null;
   readonly createdAt: Temporal.Instant;
   readonly applyTaskId: TaskId | null;
   readonly undoTaskId: TaskId | null;
@@ -72,7 +73,7 @@ export async function selectImports(
   { scope, userId, limit, importId, before }: ImportSelection,
 ): Promise<ImportListing[]> {
   const { rows } = await sql<ImportListing>`
-    select i.id, i.tenant_id, i.format, i.ignored_columns, i.new_credentials, i.created_at, i.apply_task_id,
+    select i.id, i.tenant_id, i.format, i.ignored_columns, i.new_credentials, i.brake, i.created_at, i.apply_task_id,
       i.undo_task_id, a.state as apply_state, u.state as undo_state, ${
     countBy("action")
   } as actions,

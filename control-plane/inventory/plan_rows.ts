@@ -8,6 +8,7 @@ import type { Database } from "../database/schema.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { type CheckedRow, checkRow, type KnownNames, type RefusedRow } from "./check_row.ts";
 import { DEFAULT_PORT, findDevices, type KnownDevice, type Matches } from "./find_devices.ts";
+import { VANISHED_TAG } from "./read_netbox.ts";
 import type { GivenRow } from "./read_rows.ts";
 
 /** What would be done with a row. */
@@ -84,7 +85,7 @@ function planCreation(row: CheckedRow, { platform, credentialId }: RowPlace): Pl
     port: row.port ?? DEFAULT_PORT,
     platform: row.platform ?? platform,
     credentialId: row.credentialId === undefined ? credentialId ?? null : row.credentialId,
-    tags: [...row.tags ?? []],
+    tags: [...row.tags ?? row.addTags ?? []],
   };
   const missing = [
     ...(host === undefined ? [{ pointer: "#/address", detail: "a new device needs it" }] : []),
@@ -112,8 +113,8 @@ const NO_PLATFORM = {
 };
 
 function planChange(row: CheckedRow, device: KnownDevice): PlannedRow {
-  const { number, siteId, name, host, port, platform, credentialId, tags } = row;
-  const wanted = { name, host, port, platform, credentialId, tags: tags && [...tags] };
+  const { number, siteId, name, host, port, platform, credentialId } = row;
+  const wanted = { name, host, port, platform, credentialId, tags: tagsFor(row, device) };
   const names = (Object.keys(wanted) as (keyof typeof wanted)[])
     .filter((field) => wanted[field] !== undefined && !isSame(wanted[field], device[field]));
   const pick = (from: ImportedFields | typeof wanted) =>
@@ -121,6 +122,14 @@ function planChange(row: CheckedRow, device: KnownDevice): PlannedRow {
   const action = names.length > 0 ? "change" : "unchanged";
   const shown = { number, siteId, name: device.name, host: device.host, deviceId: device.id };
   return { ...shown, action, before: pick(device), after: pick(wanted), errors: [] };
+}
+
+/** A device that a sync names has not vanished. */
+function tagsFor({ tags, addTags }: CheckedRow, device: KnownDevice): string[] | undefined {
+  if (!addTags) return tags && [...tags];
+  const kept = device.tags.filter((tag) => tag !== VANISHED_TAG);
+  const known = new Set(kept.map((tag) => tag.toLowerCase()));
+  return [...kept, ...addTags.filter((tag) => !known.has(tag.toLowerCase()))];
 }
 
 /** Whether two values of a field are the same: tags in any order, and large and small letters alike. */

@@ -14,6 +14,8 @@ export interface GivenRow {
   readonly fields: unknown;
   /** To be sealed, and shown to nobody. */
   readonly login?: Login;
+  /** Tags beside those that the device has. */
+  readonly addTags?: readonly string[];
   /** Why it cannot be taken at all. */
   readonly errors?: readonly FieldError[];
 }

@@ -3,7 +3,7 @@ import { endpoint } from "../endpoint.ts";
 import { CredentialId, DeviceId, ImportId, Instant, SiteId, TaskId, TenantId } from "../ids.ts";
 import { FieldError } from "../problem.ts";
 import { DeviceFields, Platform } from "./devices.ts";
-import { BROKEN_TEXT, isWhole, listOf, Page, someOf } from "./page.ts";
+import { BROKEN_TEXT, isWhole, listOf, Page, someOf, text } from "./page.ts";
 
 /** How many rows one import may have. */
 export const MOST_ROWS = 20_000;
@@ -16,6 +16,12 @@ export const ImportFormat = z.enum(["csv", "json", "paste", "oxidized", "rancid"
   id: "ImportFormat",
 });
 export type ImportFormat = z.infer<typeof ImportFormat>;
+
+/** Where an import came from. */
+export const ImportSource = z.enum([...ImportFormat.options, "netbox"]).meta({
+  id: "ImportSource",
+});
+export type ImportSource = z.infer<typeof ImportSource>;
 
 /** What stands in a column of Oxidized's router.db, in the words of its map and vars_map. */
 export const OxidizedColumn = z.enum([
@@ -94,8 +100,10 @@ export type ImportRow = z.infer<typeof ImportRow>;
 export const Import = z.object({
   id: ImportId,
   tenantId: TenantId,
-  format: ImportFormat,
+  format: ImportSource,
   state: ImportState,
+  /** Why it cannot be applied as it is. */
+  brake: z.string().nullable(),
   createdAt: Instant,
   /** The task that applies or undoes it. */
   taskId: TaskId.nullable(),
@@ -150,6 +158,45 @@ export const previewImport = endpoint({
   reply: Import,
   status: 201,
   maxBodyBytes: 6 * 1_048_576,
+});
+
+/** Plain HTTP would show the token to everybody on the way. */
+const NetboxUrl = z.url({ protocol: /^https?$/ }).max(500).refine(
+  (url) => /^https:|^http:\/\/(127\.0\.0\.1|localhost|\[::1\])[:/]/.test(`${url}/`),
+  "must begin with https:// unless it is on this machine",
+).meta({ example: "https://netbox.example.com" });
+
+export const previewNetbox = endpoint({
+  method: "POST",
+  path: "/api/v1/imports/netbox",
+  access: "devices:write",
+  summary:
+    "Ask NetBox for its devices and say, row by row, what a sync would do; no device is touched",
+  description:
+    "For who may change the devices of all sites, as the control plane is sent to an address. Devices are created and " +
+    "changed by their name, primary IP, platform and site, which is named alike in both; they get NetBox's tags beside " +
+    "their own, and netbox. One with that tag that NetBox does not name any more gets netbox-vanished, and nothing else " +
+    "happens to it; more than mostVanishedPercent of them at once is a brake, and the import cannot be applied. The " +
+    "token is used for this and forgotten",
+  body: z.strictObject({
+    url: NetboxUrl,
+    token: z.string().min(1).max(200).regex(/^[\x21-\x7e]+$/, "must be a token of NetBox")
+      .meta({ format: "password", example: "0123456789abcdef" }),
+    /** Filters of NetBox, as in a query; what they leave out seems to have vanished. Active devices by default. */
+    filter: text(1_000).default("").meta({ example: "role=router" }),
+    /** What NetBox's platforms are here, by their slugs. */
+    platforms: z.record(z.string().regex(/^[-a-zA-Z0-9_]{1,100}$/, "must be a slug"), Platform)
+      .default({}),
+    mostVanishedPercent: z.int().min(0).max(100).default(10),
+    /** Left out where there is only one tenant. */
+    tenantId: TenantId.optional(),
+    /** Of new devices whose platform NetBox does not say. */
+    platform: Platform.optional(),
+    /** Of new devices. */
+    credentialId: CredentialId.optional(),
+  }),
+  reply: Import,
+  status: 201,
 });
 
 export const listImports = endpoint({
