@@ -32,8 +32,10 @@ function mountFirstAdministrator(app: App, services: OpenSessionServices): void 
   const { db, passwords, cookie, settings } = services;
   route(app, setUp, async ({ body: { token, password, ...names } }, context) => {
     const link = { purpose: "setup", secret: token } as const;
+    const found = await findSetupLink(db, link);
+    // Asked after it: whoever was faster used the link up, and that is the reason to give.
     if (await hasAdministrator(db)) alreadySetUp();
-    if (!await findSetupLink(db, link)) deadLink();
+    if (!found) deadLink();
     await checkNewPassword(settings, password);
     const passwordHash = await passwords.hash(password);
     const { user, opened } = await inTransaction(db, async (tx) => {
