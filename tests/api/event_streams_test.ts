@@ -15,6 +15,7 @@ import { until } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 import { listenAt } from "../support/listening.ts";
+import { untilShown } from "../support/outbox.ts";
 
 const database = testDatabase();
 const plane = testControlPlane(database, { streamTimes: { pollMs: 20, beatMs: 60 } });
@@ -23,9 +24,10 @@ type Change = ServerEvent<TaskChange>;
 /** More than all other tests of this file leave to be told. */
 const MOST_TOLD = 50;
 
-/** A stream that a test reads event by event; disposing it ends it. */
+/** A stream that a test reads event by event, of what happens from now on or behind an event; disposing it ends it. */
 async function follow(options: { lastEventId?: string; token?: string; taskId?: TaskId } = {}) {
   const admin = await plane.administrator();
+  if (!options.lastEventId) await untilShown(database.sql);
   const headers = new Headers(options.lastEventId ? { "last-event-id": options.lastEventId } : {});
   if (options.token) headers.set("authorization", `Bearer ${options.token}`);
   else headers.set("cookie", admin.cookie);
@@ -122,9 +124,9 @@ Deno.test("a stream passes over no change of a transaction that began earlier an
   const late = await orderTask();
   const next = stream.next();
   const first = await Promise.race([next, new Promise((resolve) => setTimeout(resolve, 200))]);
-  assert.equal(first, undefined, "the later one was told before the earlier one could be");
   commit.resolve();
   await slow;
+  assert.equal(first, undefined, "the later one was told before the earlier one could be");
   assert.deepEqual(said(await next), ["created", "waiting", 0, early]);
   assert.deepEqual(said(await stream.next()), ["created", "waiting", 0, late]);
   await runTask();

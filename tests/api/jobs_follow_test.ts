@@ -21,6 +21,7 @@ import {
 } from "../support/agent_bench.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { untilShown } from "../support/outbox.ts";
 
 const database = testDatabase({ poolSize: 6 });
 const plane = testControlPlane(database, {
@@ -33,6 +34,7 @@ type Followed = NonNullable<CallInput<typeof followJobs>["query"]>;
 /** A stream of jobs that a test reads change by change. */
 async function follow(query: Followed, token?: string) {
   const { cookie } = await plane.administrator();
+  await untilShown(database.sql);
   const headers = token ? { authorization: `Bearer ${token}` } : { cookie };
   const send = (request: Request) => plane.fetch(request);
   const events = await call(send, plane.publicUrl, followJobs, { query }, { headers });
