@@ -1,5 +1,6 @@
 /** Large and hostile texts: whoever sends one may wait for it; nobody else does. */
 import assert from "node:assert/strict";
+import type { Kysely, Transaction } from "kysely";
 import { diffRevision, listRevisions, readRevisionText } from "@rookery/shared/api/backups.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { examineBackup } from "../../control-plane/backups/ingest.ts";
@@ -7,6 +8,7 @@ import { recordBackup } from "../../control-plane/backups/record_backup.ts";
 import { doTextWork } from "../../control-plane/backups/text_work.ts";
 import { TextThread, TextTooSlowError } from "../../control-plane/backups/text_thread.ts";
 import { startTexts, type Texts } from "../../control-plane/backups/texts.ts";
+import type { Database } from "../../control-plane/database/schema.ts";
 import { inTransaction } from "../../control-plane/database/transaction.ts";
 import {
   attemptOf,
@@ -29,6 +31,19 @@ function hostile(size = 2_400_000): string {
   return `${head}\n${"xyz\n".repeat(size / 4)}${tail}`;
 }
 
+/** What `run` returns, and nothing of what it changed. */
+async function rolledBack<T>(
+  db: Kysely<Database>,
+  run: (tx: Transaction<Database>) => Promise<T>,
+): Promise<T> {
+  const transaction = await db.startTransaction().execute();
+  try {
+    return await run(transaction);
+  } finally {
+    await transaction.rollback().execute();
+  }
+}
+
 Deno.test("the event loop goes on while megabytes of hostile text are examined, stored, read and compared", async () => {
   const device = await makeReportingDevice(database.db);
   const { services } = plane;
@@ -39,12 +54,13 @@ Deno.test("the event loop goes on while megabytes of hostile text are examined, 
   // What this machine needs for one of the works in this thread is what nobody else may have to wait for.
   const bytes = new TextEncoder().encode(hostile());
   const work = await longestSilence(() => doTextWork("measure", { ...rules, bytes }));
-  const whileTicking = async <T>(step: string, run: () => Promise<T>, mayRepeat = true) => {
+  const whileTicking = async <T>(step: string, run: () => Promise<T>) => {
     const answers: T[] = [];
-    const silence = () => longestSilence(async () => answers.push(await run()));
-    // What the work itself holds up, it holds up every time; what a busy machine does, hardly twice.
-    let gap = await silence();
-    if (mayRepeat && gap >= work / 3) gap = Math.min(gap, await silence());
+    let gap = Infinity;
+    // What the work itself holds up, it holds up every time; what a busy machine does, hardly three times.
+    for (let tries = 0; tries < 3 && gap >= work / 3; tries++) {
+      gap = Math.min(gap, await longestSilence(async () => answers.push(await run())));
+    }
     assert.ok(gap < work / 3, `while it was to ${step}, nothing else ran for ${gap} of ${work} ms`);
     const [answer] = answers;
     assert.ok(answer);
@@ -53,11 +69,11 @@ Deno.test("the event loop goes on while megabytes of hostile text are examined, 
   const examined = await whileTicking("examine", () => examineBackup(database.db, reported));
   assert.ok(examined.ok);
   const attempt = attemptOf(reported);
-  const { captures: [capture] } = await whileTicking(
-    "record",
-    () => inTransaction(database.db, (tx) => recordBackup(tx, { ...services, attempt, examined })),
-    false,
-  );
+  const record = (tx: Transaction<Database>) =>
+    recordBackup(tx, { ...services, attempt, examined });
+  // Rolled back each time, as the same backup is recorded once.
+  await whileTicking("record", () => rolledBack(database.db, record));
+  const { captures: [capture] } = await inTransaction(database.db, record);
   assert.ok(capture);
   const params = { revisionId: capture.revisionId };
   const text = await whileTicking("read", () => call(readRevisionText, { params }));
