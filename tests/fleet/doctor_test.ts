@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Finding } from "../../agent/doctor/finding.ts";
 import { examine, showFindings } from "../../agent/doctor/mod.ts";
 import { readTarget } from "../../agent/doctor/device_check.ts";
@@ -24,14 +25,25 @@ const port = freePort();
 const plane = testControlPlane(database, { publicUrl: `http://127.0.0.1:${port}` });
 
 /** The control plane on its port; `change` is what a fault makes of a response. */
-function servePlane(change: (response: Response) => Response = (response) => response) {
-  const server = Deno.serve(
-    { hostname: "127.0.0.1", port, onListen: () => {} },
-    async (request) => {
+async function servePlane(change: (response: Response) => Response = (response) => response) {
+  const serve = () =>
+    Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, async (request) => {
       return change(await plane.app.fetch(request, { remoteAddress: "127.0.0.1" }));
-    },
-  );
+    });
+  const server = await whenFree(serve);
   return { [Symbol.asyncDispose]: () => server.shutdown() };
+}
+
+/** The server before it on this port lets go of it a moment after it has shut down. */
+async function whenFree<Server>(serve: () => Server): Promise<Server> {
+  for (let tries = 0;; tries++) {
+    try {
+      return serve();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse) || tries === 100) throw error;
+    }
+    await delay(50);
+  }
 }
 
 async function makeFolder() {
@@ -76,7 +88,7 @@ function expectFinding(found: Finding, verdict: string, words: RegExp): void {
 
 Deno.test("examine() finds nothing wrong with a sound agent, and opens no session for it", async () => {
   await using folder = await makeFolder();
-  await using _server = servePlane();
+  await using _server = await servePlane();
   const identity = await enrolIn(folder.path);
   const { verdict, findings } = await examine({ stateFolder: folder.path });
   const text = showFindings({ verdict, findings });
@@ -101,7 +113,7 @@ Deno.test("examine() finds nothing wrong with a sound agent, and opens no sessio
 
 Deno.test("examine() tells what became of an agent that is not welcome any more", async () => {
   await using folder = await makeFolder();
-  await using _server = servePlane();
+  await using _server = await servePlane();
   const { agentId } = await enrolIn(folder.path);
   const admin = await plane.administrator();
   await admin.call(revokeAgent, { params: { agentId } });
@@ -111,22 +123,22 @@ Deno.test("examine() tells what became of an agent that is not welcome any more"
 Deno.test("examine() finds a control plane that is away, ill, or none at all", async () => {
   await using folder = await makeFolder();
   {
-    await using _server = servePlane();
+    await using _server = await servePlane();
     await enrolIn(folder.path);
   }
   expectFinding(await findingOf("control plane", folder.path), "failed", /refused.*firewalls/);
   expectFinding(await findingOf("session", folder.path), "skipped", /not reached/);
   {
-    await using _server = servePlane(() => new Response("upstream", { status: 502 }));
+    await using _server = await servePlane(() => new Response("upstream", { status: 502 }));
     expectFinding(await findingOf("control plane", folder.path), "failed", /502.*its own log/i);
   }
-  await using _server = servePlane(() => Response.json({ hello: "world" }));
+  await using _server = await servePlane(() => Response.json({ hello: "world" }));
   expectFinding(await findingOf("trust", folder.path), "failed", /no control plane/);
 });
 
 Deno.test("examine() finds keys that the agent has no reason to trust", async () => {
   await using folder = await makeFolder();
-  await using _server = servePlane();
+  await using _server = await servePlane();
   await enrolIn(folder.path);
   const path = join(folder.path, "identity.json");
   const identity = JSON.parse(await Deno.readTextFile(path));
@@ -150,7 +162,7 @@ Deno.test("examine() finds a clock that is wrong, here or there", async () => {
       [-7_200, "failed", /ahead of.*certificates.*NTP/],
     ] as const
   ) {
-    await using _server = servePlane(skewed(seconds));
+    await using _server = await servePlane(skewed(seconds));
     expectFinding(await findingOf("clock", folder.path, { url }), verdict, words);
   }
 });
