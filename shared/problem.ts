@@ -153,3 +153,11 @@ export class ProblemError extends Error {
     });
   }
 }
+
+/** The refusal of one field; `pointer` is `#/name` in a body and `?name` in a query. */
+export function refusedField(pointer: string, detail: string, cause?: unknown): ProblemError {
+  return new ProblemError("validation", `${pointer}: ${detail}`, {
+    errors: [{ detail, pointer }],
+    ...cause !== undefined && { cause },
+  });
+}

@@ -1,6 +1,6 @@
 import { sql, type Transaction } from "kysely";
 import type { AgentId, BootId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { type Actor, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { findBoot, type KnownBoot, trustOnlyBoot } from "./boot_store.ts";
@@ -44,10 +44,10 @@ async function trustableBoot(
   which: { agentId: AgentId; bootId: BootId },
 ): Promise<KnownBoot> {
   const boot = await findBoot(tx, which);
-  if (!boot) throw refusedField("bootId", "there is no such boot of this agent");
-  if (boot.refusedAt) throw refusedField("bootId", "another boot was trusted before this one");
+  if (!boot) throw refusedField("#/bootId", "there is no such boot of this agent");
+  if (boot.refusedAt) throw refusedField("#/bootId", "another boot was trusted before this one");
   const key = await findKey(tx, boot.thumbprint);
-  if (!key || key.state === "dead") throw refusedField("bootId", "its key was replaced for good");
+  if (!key || key.state === "dead") throw refusedField("#/bootId", "its key was replaced for good");
   return boot;
 }
 
@@ -59,7 +59,10 @@ export async function approve(
 ): Promise<void> {
   const agent = await pendingRow(tx, agentId);
   if (agent.thumbprint !== fingerprint) {
-    throw refusedField("fingerprint", "is not the one of this agent; reject it if nobody knows it");
+    throw refusedField(
+      "#/fingerprint",
+      "is not the one of this agent; reject it if nobody knows it",
+    );
   }
   await tx.updateTable("agents").set({ status: "active" }).where("id", "=", agentId).execute();
   await audit(tx, { agentId, actor }, "agent.approve", { fingerprint });
@@ -111,10 +114,4 @@ async function audit(
   detail: Record<string, unknown>,
 ): Promise<void> {
   await writeAudit(tx, { actor, action, target: { kind: "agent", id: agentId }, detail });
-}
-
-function refusedField(field: string, detail: string): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-  });
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Kysely, Transaction } from "kysely";
 import type { SiteId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { systemActor, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
@@ -154,9 +154,7 @@ async function markRefusal(
 function refuseLeap({ sequence }: Boot, known: number): void {
   if (sequence <= known + MOST_BOOTS_AHEAD) return;
   const detail = `is ${sequence}, although the last known boot was number ${known}`;
-  throw new ProblemError("validation", `#/sequence: ${detail}`, {
-    errors: [{ detail, pointer: "#/sequence" }],
-  });
+  throw refusedField("#/sequence", detail);
 }
 
 /** How long an agent may wait until its next heartbeat: the same load for any size of the fleet. */

@@ -1,6 +1,6 @@
 import type { Kysely } from "kysely";
 import type { AgentId, SiteId, TenantId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { findNameHolder, selectAgents, selectVisibleSites } from "./store.ts";
@@ -72,7 +72,5 @@ function refusedSite(index: number, detail: string): ProblemError {
 }
 
 function refused(field: string, detail: string): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-  });
+  return refusedField(`#/${field}`, detail);
 }

@@ -1,7 +1,7 @@
 import { calculateJwkThumbprint, compactVerify, importJWK, type JWK } from "jose";
 import type { AgentId } from "@rookery/shared/ids.ts";
 import { ROTATION_TYPE, RotationClaims } from "@rookery/shared/key_rotation.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 
 /** One statement under two signatures. */
 export interface SignedRotation {
@@ -55,8 +55,5 @@ async function readSigned(
 }
 
 function refused(field: "byOld" | "byNew", detail: string, cause?: unknown): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-    cause,
-  });
+  return refusedField(`#/${field}`, detail, cause);
 }

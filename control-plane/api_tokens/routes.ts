@@ -7,7 +7,7 @@ import {
   revokeApiToken,
 } from "@rookery/shared/api/api_tokens.ts";
 import type { SiteId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
@@ -69,7 +69,7 @@ async function chooseDays(settings: LiveSettings, asked: number | undefined): Pr
   if (asked <= most) return asked;
   const detail = `must be at most ${most}, which the setting security.api_token_max_days allows`;
   const pointer = "#/expiresInDays";
-  throw new ProblemError("validation", `${pointer}: ${detail}`, { errors: [{ detail, pointer }] });
+  throw refusedField(pointer, detail);
 }
 
 /** A token is made of what its person has. */
@@ -78,7 +78,7 @@ function refuseUnheld(permissions: readonly Permission[] | undefined, caller: Us
   if (index < 0) return;
   const detail = "is a permission that you do not have yourself";
   const pointer = `#/permissions/${index}`;
-  throw new ProblemError("validation", `${pointer}: ${detail}`, { errors: [{ detail, pointer }] });
+  throw refusedField(pointer, detail);
 }
 
 /** Each site must be one that every one of the permissions reaches. */
@@ -95,9 +95,7 @@ async function refuseUnreached(
       if (await isSiteVisible(tx, { scope: reachOf(caller, permission), siteId })) continue;
       const detail = "there is no such site";
       const pointer = `#/siteIds/${index}`;
-      throw new ProblemError("validation", `${pointer}: ${detail}`, {
-        errors: [{ detail, pointer }],
-      });
+      throw refusedField(pointer, detail);
     }
   }
 }

@@ -6,7 +6,7 @@ import {
   readUnifiedDiff,
 } from "@rookery/shared/api/backups.ts";
 import type { HandlerInput } from "@rookery/shared/endpoint.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
@@ -74,8 +74,10 @@ async function readCurrentSides(
     & Pick<DeviceDiff["query"], "against" | "capture" | "againstCapture">
     & { readonly scope: Scope },
 ): Promise<Sides> {
-  await readDevice(db, { scope, deviceId });
-  if (against === undefined && againstCapture === undefined) throw refuseNothing();
+  if (against === undefined && againstCapture === undefined) {
+    await readDevice(db, { scope, deviceId });
+    throw refuseNothing();
+  }
   const revision = await readCurrentRevision(db, { scope, deviceId, capture });
   const before = await readCurrentRevision(db, {
     scope,
@@ -88,7 +90,5 @@ async function readCurrentSides(
 function refuseNothing(): ProblemError {
   const detail =
     "name another device, or another capture of this one by againstCapture (such as startup)";
-  return new ProblemError("validation", `?against: ${detail}`, {
-    errors: [{ detail, pointer: "?against" }],
-  });
+  return refusedField("?against", detail);
 }

@@ -9,7 +9,7 @@ import {
   updateCredential,
 } from "@rookery/shared/api/credentials.ts";
 import { CredentialId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { refuseDuplicates } from "../database/constraints.ts";
@@ -170,9 +170,7 @@ function refuseOtherKind(
   const detail = kind === "agent_local"
     ? "the agents hold this credential: change it in their local_credentials.json"
     : "only an agent_local credential has one";
-  throw new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-  });
+  throw refusedField(`#/${field}`, detail);
 }
 
 async function readSecrets(

@@ -10,7 +10,7 @@ import {
 } from "@rookery/shared/api/devices.ts";
 import { DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import { type CredentialId, DeviceId, type SiteId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import type { TouchWindow } from "@rookery/shared/schedules/touch_window.ts";
 import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
@@ -129,9 +129,7 @@ async function checkCredential(
 }
 
 function refused(field: string, detail: string): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-  });
+  return refusedField(`#/${field}`, detail);
 }
 
 function deviceOf(row: store.DeviceRow) {

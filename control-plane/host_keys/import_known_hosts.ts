@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { KnownHostReport } from "@rookery/shared/api/host_keys.ts";
 import type { DeviceId, HostKeyId, SiteId, UserId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { refusedField } from "@rookery/shared/problem.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import { findHashed, hostName, type KnownHost, readKnownHosts } from "./known_hosts.ts";
@@ -30,9 +30,7 @@ export async function matchHosts(
   const hashed = hosts.filter(({ host }) => host.startsWith("|")).length;
   if (hashed * devices.size > MOST_HASHES) {
     const detail = `its ${hashed} hashed hosts are too many for ${devices.size} devices: split it`;
-    throw new ProblemError("validation", `#/text: ${detail}`, {
-      errors: [{ detail, pointer: "#/text" }],
-    });
+    throw refusedField("#/text", detail);
   }
   const matched: MatchedHost[] = [];
   for (const host of hosts) {

@@ -7,7 +7,7 @@ import {
   openHostKeyWindow,
 } from "@rookery/shared/api/host_keys.ts";
 import { type DeviceId, HostKeyWindowId, type SiteId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
@@ -134,9 +134,7 @@ async function readWindow(db: Kysely<Database>, scope: Scope, windowId: HostKeyW
 }
 
 function refused(field: string, detail: string): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-  });
+  return refusedField(`#/${field}`, detail);
 }
 
 function windowOf(row: WindowRow) {

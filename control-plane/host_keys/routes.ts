@@ -6,7 +6,7 @@ import {
   rejectHostKey,
 } from "@rookery/shared/api/host_keys.ts";
 import { HostKeyId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database, HostKeysTable } from "../database/schema.ts";
@@ -74,9 +74,7 @@ async function readHostKey(db: Kysely<Database>, scope: Scope, hostKeyId: HostKe
 
 function noDevice(): ProblemError {
   const detail = "there is no such device";
-  return new ProblemError("validation", `#/deviceId: ${detail}`, {
-    errors: [{ detail, pointer: "#/deviceId" }],
-  });
+  return refusedField("#/deviceId", detail);
 }
 
 function hostKeyOf(row: Selectable<HostKeysTable> & { readonly changed: boolean }) {

@@ -1,7 +1,7 @@
 import { compactVerify, importJWK, type JWK } from "jose";
 import type { AgentId, LeaseId } from "@rookery/shared/ids.ts";
 import { RESULT_TYPE, ResultClaims } from "@rookery/shared/jobs/result.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 
 export interface ResultSource {
   readonly agentId: AgentId;
@@ -50,8 +50,5 @@ function readClaims(payload: Uint8Array): ResultClaims {
 const WRONG_FORM = "its signature or its form is wrong";
 
 function refused(why: string, cause?: unknown): ProblemError {
-  return new ProblemError("validation", `#/result: ${why}`, {
-    errors: [{ detail: why, pointer: "#/result" }],
-    cause,
-  });
+  return refusedField("#/result", why, cause);
 }

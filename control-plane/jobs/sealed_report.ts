@@ -5,7 +5,7 @@ import {
   SEALED_RESULT_CONTENT,
   SealedReportHeader,
 } from "@rookery/shared/jobs/sealed_report.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { decompressed } from "../backups/zstd.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 
@@ -82,8 +82,5 @@ async function decrypt(jwe: string, key: CryptoKey): Promise<Uint8Array> {
 }
 
 function refused(why: string, cause?: unknown): ProblemError {
-  return new ProblemError("validation", `#/sealed: ${why}`, {
-    errors: [{ detail: why, pointer: "#/sealed" }],
-    cause,
-  });
+  return refusedField("#/sealed", why, cause);
 }

@@ -3,7 +3,7 @@ import { sha256 } from "@rookery/shared/canonical_json.ts";
 import { type Failure, failureSentence } from "@rookery/shared/jobs/failure.ts";
 import { JOB_KINDS, JobKind } from "@rookery/shared/jobs/mod.ts";
 import type { ResultClaims } from "@rookery/shared/jobs/result.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { refusedField } from "@rookery/shared/problem.ts";
 import { alarmPolicyRefusal } from "../agents/policy_refusals.ts";
 import { holdActiveAgent } from "../agents/store.ts";
 import type { BackupAttempt } from "../backups/record_backup.ts";
@@ -65,9 +65,7 @@ function compareWithGrant(claims: ResultClaims, grant: Grant): void {
   ].find((field) => field !== false);
   if (!wrong) return;
   const detail = `its ${wrong} is not that of the lease`;
-  throw new ProblemError("validation", `#/result: ${detail}`, {
-    errors: [{ detail, pointer: "#/result" }],
-  });
+  throw refusedField("#/result", detail);
 }
 
 async function judge(by: Settlement, grant: Grant, { report }: ResultClaims): Promise<Judged> {

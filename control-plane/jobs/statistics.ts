@@ -3,7 +3,7 @@ import { JobState } from "@rookery/shared/api/jobs.ts";
 import type { SiteId } from "@rookery/shared/ids.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type { JobKind } from "@rookery/shared/jobs/mod.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { refusedField } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import { isVisible, type Scope } from "../permissions/scope.ts";
 
@@ -54,9 +54,7 @@ async function readSpan(db: Kysely<Database>, { from, until }: StatisticsOrder) 
     from span s`.execute(db);
   if (span?.fits) return span;
   const detail = `must be before until, by ${MOST_DAYS} days at most`;
-  throw new ProblemError("validation", `?from: ${detail}`, {
-    errors: [{ detail, pointer: "?from" }],
-  });
+  throw refusedField("?from", detail);
 }
 
 function where({ scope, siteId, kind }: StatisticsOrder, table: "done" | "ready" | "leases") {

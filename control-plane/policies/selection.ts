@@ -2,7 +2,7 @@ import { type Kysely, type RawBuilder, sql, type SqlBool } from "kysely";
 import { parseTagExpression, type TagCondition } from "@rookery/shared/api/tag_expression.ts";
 import type { Selection } from "@rookery/shared/api/policies.ts";
 import type { DeviceId, PolicyId, SiteId } from "@rookery/shared/ids.ts";
-import { type FieldError, ProblemError } from "@rookery/shared/problem.ts";
+import { type FieldError, ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import { tagNames } from "../devices/device_tags.ts";
 import { hasTags } from "../devices/tag_filter.ts";
@@ -36,9 +36,7 @@ export async function findReach(
   if (siteIds) return await seenSites(db, { siteIds, scope });
   if (scope.all) return null;
   const detail = "is required: you see some sites only";
-  throw new ProblemError("validation", `#/selection/siteIds: ${detail}`, {
-    errors: [{ detail, pointer: "#/selection/siteIds" }],
-  });
+  throw refusedField("#/selection/siteIds", detail);
 }
 
 async function sitesOf(

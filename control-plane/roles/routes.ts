@@ -7,7 +7,7 @@ import {
   updateRole,
 } from "@rookery/shared/api/roles.ts";
 import { type PermissionId, RoleId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { refuseDuplicates } from "../database/constraints.ts";
@@ -93,9 +93,7 @@ async function givePermissions(
   if (unknown !== undefined) {
     const detail = "there is no such permission";
     const pointer = `#/permissionIds/${permissionIds.indexOf(unknown)}`;
-    throw new ProblemError("validation", `${pointer}: ${detail}`, {
-      errors: [{ detail, pointer }],
-    });
+    throw refusedField(pointer, detail);
   }
   const wanted = await readGrantsOfPermissions(tx, permissionIds);
   refuseBeyond(caller, wanted, "One of the permissions");

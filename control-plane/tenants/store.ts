@@ -1,6 +1,6 @@
 import type { Kysely, Transaction } from "kysely";
 import type { TenantId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { refusedField } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import { type Scope, whereTenantVisible } from "../permissions/scope.ts";
 
@@ -60,5 +60,5 @@ export async function chooseTenant(
     ? "there are several tenants: name one"
     : "there is no tenant that you may use";
   const pointer = `${place}tenantId`;
-  throw new ProblemError("validation", `${pointer}: ${detail}`, { errors: [{ detail, pointer }] });
+  throw refusedField(pointer, detail);
 }

@@ -1,6 +1,6 @@
 import type { Transaction } from "kysely";
 import type { RoleId, UserId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { revokeApiTokensOf } from "../api_tokens/store.ts";
 import type { Database } from "../database/schema.ts";
 import type { UserCaller } from "../http/caller.ts";
@@ -95,7 +95,5 @@ async function refuseUnknown(tx: Transaction<Database>, roleIds: readonly RoleId
 }
 
 function refused(field: string, detail: string): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-  });
+  return refusedField(`#/${field}`, detail);
 }

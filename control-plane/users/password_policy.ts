@@ -1,4 +1,4 @@
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { refusedField } from "@rookery/shared/problem.ts";
 import type { LiveSettings } from "../settings/live_settings.ts";
 
 /** Refuses a password that is too short for this installation; what every installation asks for, its schema did. */
@@ -11,5 +11,5 @@ export async function checkNewPassword(
   if (password.length >= least) return;
   const pointer = `#/${field}`;
   const detail = `must have at least ${least} characters`;
-  throw new ProblemError("validation", `${pointer}: ${detail}`, { errors: [{ detail, pointer }] });
+  throw refusedField(pointer, detail);
 }
