@@ -89,7 +89,7 @@ function openClientPool(
 }
 
 /** What `db`'s connections have that those of `sql` have not. */
-interface Client {
+interface RequestConnection {
   readonly onclose: () => void;
   readonly statementMs: number;
   /** Those of `sql`. */
@@ -99,7 +99,7 @@ interface Client {
 function openPool(
   address: DatabaseAddress,
   options: ConnectOptions,
-  client?: Client,
+  request?: RequestConnection,
 ): Sql {
   const settings = {
     max: options.poolSize ?? DEFAULT_POOL_SIZE,
@@ -112,14 +112,14 @@ function openPool(
     connection: {
       application_name: "rookery",
       TimeZone: "UTC",
-      ...(client ? { statement_timeout: client.statementMs } : {}),
+      ...(request ? { statement_timeout: request.statementMs } : {}),
     },
-    ...(client ? { onclose: client.onclose } : {}),
+    ...(request ? { onclose: request.onclose } : {}),
     types: OWN_TYPES,
-    ...(client ? { fetch_types: !knowsArrays(client.codecs) } : {}),
+    ...(request ? { fetch_types: !knowsArrays(request.codecs) } : {}),
   };
   const sql = openAt(address, settings);
-  if (client) copyArrays(client.codecs, sql.options);
+  if (request) copyArrays(request.codecs, sql.options);
   return sql;
 }
 
