@@ -20,17 +20,7 @@ const EARLIEST = Date.UTC(1980, 0, 2);
 export function streamZip(
   files: AsyncIterable<ZippedFile>,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const pieces = zipPieces(files);
-  return new ReadableStream({
-    async pull(controller) {
-      const { done, value } = await pieces.next();
-      if (done) return controller.close();
-      controller.enqueue(value);
-    },
-    async cancel() {
-      await pieces.return(undefined);
-    },
-  }, { highWaterMark: 1 });
+  return ReadableStream.from(zipPieces(files));
 }
 
 async function* zipPieces(

@@ -1,7 +1,7 @@
 /** NetBox's REST API, as its documentation has it: pages of { count, next, results }, and a token in each request. */
 import { z } from "zod";
 import { MOST_ROWS } from "@rookery/shared/api/imports.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { readBody } from "../http/read_body.ts";
 
 const PAGE = 500;
@@ -95,8 +95,5 @@ function parse(bytes: Uint8Array): unknown {
 }
 
 function refused(field: string, detail: string, cause?: unknown): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-    cause,
-  });
+  return refusedField(`#/${field}`, detail, cause);
 }

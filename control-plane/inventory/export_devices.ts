@@ -19,27 +19,21 @@ export function streamCsv(
   db: Kysely<Database>,
   order: ExportOrder,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const lines = writePages(db, order);
-  return new ReadableStream({
-    async pull(controller) {
-      const { done, value } = await lines.next();
-      if (done) return controller.close();
-      controller.enqueue(new TextEncoder().encode(value));
-    },
-    async cancel() {
-      await lines.return(undefined);
-    },
-  });
+  return ReadableStream.from(writePages(db, order));
 }
 
-async function* writePages(db: Kysely<Database>, order: ExportOrder): AsyncGenerator<string> {
+async function* writePages(
+  db: Kysely<Database>,
+  order: ExportOrder,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const { credentialScope, ...selection } = order;
   const names = await readNames(db, order, credentialScope);
-  yield writeCsv([INVENTORY_COLUMNS]);
+  const encoder = new TextEncoder();
+  yield encoder.encode(writeCsv([INVENTORY_COLUMNS]));
   let after: DeviceId | undefined;
   do {
     const rows = await selectDevices(db, { ...selection, archived: false, after, limit: PAGE });
-    if (rows.length > 0) yield writeCsv(rows.map((row) => lineOf(row, names)));
+    if (rows.length > 0) yield encoder.encode(writeCsv(rows.map((row) => lineOf(row, names))));
     after = rows.length === PAGE ? rows.at(-1)?.id : undefined;
   } while (after !== undefined);
 }

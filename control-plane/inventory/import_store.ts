@@ -14,12 +14,13 @@ const KEPT_DAYS = 30;
 
 export async function insertImport(
   tx: Transaction<Database>,
-  values: Insertable<ImportsTable>,
+  values: Omit<Insertable<ImportsTable>, "siteIds">,
   rows: readonly PlannedRow[],
 ): Promise<void> {
+  const siteIds = [...new Set(rows.map(({ siteId }) => siteId).filter((id) => id !== null))];
   // A list would be sent as an array of PostgreSQL, which is no JSON.
   const newCredentials = sql`${JSON.stringify(values.newCredentials ?? [])}::text::jsonb`;
-  await tx.insertInto("imports").values({ ...values, newCredentials }).execute();
+  await tx.insertInto("imports").values({ ...values, siteIds, newCredentials }).execute();
   await sql`
     insert into import_rows (import_id, number, site_id, device_id, name, host, action, before,
       after, errors)

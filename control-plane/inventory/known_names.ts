@@ -1,6 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import type { CredentialId, SiteId, TenantId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import { isTenantVisible, type Scope, whereVisible } from "../permissions/scope.ts";
 import { chooseTenant } from "../tenants/store.ts";
@@ -59,7 +59,5 @@ async function tenantOf(
 }
 
 function refused(field: string, detail: string): ProblemError {
-  return new ProblemError("validation", `#/${field}: ${detail}`, {
-    errors: [{ detail, pointer: `#/${field}` }],
-  });
+  return refusedField(`#/${field}`, detail);
 }

@@ -8,7 +8,7 @@ import { inTransaction } from "../database/transaction.ts";
 import { reachOf, type UserCaller } from "../http/caller.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import { reachesTenant, type Scope } from "../permissions/scope.ts";
-import { deleteOldImports, insertImport } from "./import_store.ts";
+import { insertImport } from "./import_store.ts";
 import { readKnownNames } from "./known_names.ts";
 import { planRows } from "./plan_rows.ts";
 import { readFile } from "./read_rows.ts";
@@ -48,14 +48,12 @@ export async function planImport(
   const rows = await planRows(db, given, plan);
   const needed = neededLogins(rows, logins);
   const sealed = await sealLogins(keyRing, needed);
-  const siteIds = [...new Set(rows.map((row) => row.siteId).filter((id) => id !== null))];
   const newCredentials = sealed.map(({ credentialId, name, username }) => {
     return { credentialId, name, username };
   });
-  const values = { id, tenantId, format, siteIds, createdBy: caller.userId };
+  const values = { id, tenantId, format, createdBy: caller.userId };
   const more = { ignoredColumns: [...ignoredColumns], newCredentials };
   await inTransaction(db, async (tx) => {
-    await deleteOldImports(tx);
     await insertImport(tx, { ...values, ...more }, rows);
     await insertSecrets(tx, id, sealed);
   });

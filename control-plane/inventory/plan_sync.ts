@@ -1,11 +1,11 @@
 import type { CredentialId, ImportId, TenantId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { newId } from "../database/new_id.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { EVERYTHING, type UserCaller } from "../http/caller.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { askNetbox, type NetboxOrder } from "./ask_netbox.ts";
-import { deleteOldImports, insertImport } from "./import_store.ts";
+import { insertImport } from "./import_store.ts";
 import { readKnownNames } from "./known_names.ts";
 import { markVanished } from "./mark_vanished.ts";
 import type { ImportServices } from "./plan_import.ts";
@@ -38,12 +38,10 @@ export async function planSync({ db }: ImportServices, order: SyncOrder): Promis
   const rows = await planRows(db, given, { scope, known, platform, credentialId });
   const vanishing = await markVanished(db, rows, { scope, mostPercent });
   const all = [...rows, ...vanishing.rows];
-  const siteIds = [...new Set(all.map(({ siteId }) => siteId).filter((id) => id !== null))];
   const id = newId<ImportId>();
   const { brake } = vanishing;
-  const values = { id, tenantId, format: "netbox", siteIds, createdBy: caller.userId, brake };
+  const values = { id, tenantId, format: "netbox", createdBy: caller.userId, brake };
   await inTransaction(db, async (tx) => {
-    await deleteOldImports(tx);
     await insertImport(tx, values, all);
   });
   return id;
@@ -52,7 +50,5 @@ export async function planSync({ db }: ImportServices, order: SyncOrder): Promis
 /** An empty answer is an error of a filter or of a permission of the token far more often than the truth. */
 function nothing(): ProblemError {
   const detail = "NetBox shows no device to this token with this filter";
-  return new ProblemError("validation", `#/filter: ${detail}`, {
-    errors: [{ detail, pointer: "#/filter" }],
-  });
+  return refusedField("#/filter", detail);
 }

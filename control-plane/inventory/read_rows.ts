@@ -2,7 +2,7 @@
 import { CsvError, parse } from "csv-parse/sync";
 import { INVENTORY_COLUMNS, type InventoryColumn } from "@rookery/shared/api/inventory.ts";
 import { type ImportFormat, MOST_ROWS, type OxidizedColumn } from "@rookery/shared/api/imports.ts";
-import { type FieldError, ProblemError } from "@rookery/shared/problem.ts";
+import { type FieldError, ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { readTags, unguardCell } from "./csv.ts";
 import { readPaste } from "./read_paste.ts";
 import { readOxidized, readRancid } from "./read_router_db.ts";
@@ -120,7 +120,5 @@ function readJson(text: string): GivenFile {
 }
 
 function refused(detail: string): ProblemError {
-  return new ProblemError("validation", `#/text: ${detail}`, {
-    errors: [{ detail, pointer: "#/text" }],
-  });
+  return refusedField("#/text", detail);
 }

@@ -4,6 +4,7 @@ import { orderChanged } from "../change_hints/order_changed.ts";
 import { deleteOldParts } from "../backups/upload_parts.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
+import { deleteOldImports } from "../inventory/import_store.ts";
 import { trimOutbox } from "../outbox/retention.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import type { LiveSettings } from "../settings/live_settings.ts";
@@ -90,6 +91,7 @@ async function keepHouse(db: Kysely<Database>): Promise<void> {
   await refreshPlans(db);
   await forgetOldRuns(db);
   await trimOutbox(db);
+  await deleteOldImports(db);
   await forgetTimeouts(db);
 }
 
