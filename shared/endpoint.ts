@@ -3,7 +3,7 @@
  * what the OpenAPI document shows are this one value.
  */
 import type { z } from "zod";
-import type { Access } from "./api/access.ts";
+import type { Access, Due } from "./api/access.ts";
 import type { ServerEvent } from "./server_events.ts";
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -39,6 +39,8 @@ export interface Endpoint<
   /** `/api/v1/devices/:deviceId` */
   readonly path: P;
   readonly access: A;
+  /** What a browser session may still owe that calls this; with anything else that is due it is refused. */
+  readonly whileDue: readonly Due[];
   /** One line, imperative: "Create a device". */
   readonly summary: string;
   readonly description: string | undefined;
@@ -67,6 +69,7 @@ interface Written<M, P, A, Query, Body, Reply, B, R> {
   readonly method: M;
   readonly path: P;
   readonly access: A;
+  readonly whileDue?: readonly Due[];
   readonly summary: string;
   readonly description?: string;
   readonly query?: Query;
@@ -104,6 +107,7 @@ export function endpoint<
 ): Endpoint<M, P, A, Params, Query, Body, Reply, B, R> {
   const replyAs = written.replyAs ?? (written.reply ? "json" : "nothing");
   return {
+    whileDue: [],
     description: undefined,
     query: undefined,
     body: undefined,

@@ -59,6 +59,11 @@ export const PROBLEMS = {
     "Check the id, which may have been deleted, and the address: /api/docs lists them all.",
   ],
   "overloaded": [503, "Overloaded", "Try again after the time in Retry-After."],
+  "password-change-required": [
+    403,
+    "Password change required",
+    "Log in with a browser and choose a new password: POST /api/v1/me/password, see /api/docs.",
+  ],
   "queue-full": [429, "Queue full", "Try again after the time in Retry-After."],
   "session-required": [401, "Not logged in", "Log in, or send an API token as a bearer token."],
   "setup-link-invalid": [

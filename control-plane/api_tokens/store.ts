@@ -6,6 +6,7 @@ import type { UserCaller } from "../http/caller.ts";
 import { digestSecret, newSecret } from "../http/secret_token.ts";
 import { grantsOf, narrowGrants } from "../permissions/grants.ts";
 import { rulesOf } from "../permissions/rules.ts";
+import { dueOf } from "../users/due.ts";
 
 export type ApiTokenRow = Selectable<ApiTokensTable>;
 
@@ -63,6 +64,7 @@ export async function findApiTokenAgain(
 function selectLive(db: Kysely<Database>) {
   return db.selectFrom("apiTokens").innerJoin("users", "users.id", "apiTokens.userId")
     .select(["apiTokens.id", "apiTokens.name", "users.id as userId", "users.username"])
+    .select("users.mustChangePassword")
     .select(["users.administrator", "apiTokens.permissions", "apiTokens.siteIds"])
     .select(rulesOf.as("rules"))
     .select(sql<boolean>`coalesce(api_tokens.last_used_at, '-infinity')
@@ -80,6 +82,7 @@ function callerOf(row: LiveRow): UserCaller {
     kind: "user",
     userId,
     username,
+    due: dueOf(row),
     grants: narrowGrants(grantsOf(row), { permissions, siteIds: siteIds as SiteId[] | null }),
     via: {
       kind: "api_token",

@@ -69,6 +69,8 @@ export interface UsersTable {
   passwordChangedAt: Generated<Temporal.Instant>;
   createdAt: Generated<Temporal.Instant>;
   updatedAt: Generated<Temporal.Instant>;
+  mustChangePassword: Generated<boolean>;
+  email: string | null;
 }
 
 export interface SessionsTable {

@@ -1,13 +1,16 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { Access } from "@rookery/shared/api/access.ts";
+import type { AnyEndpoint } from "@rookery/shared/endpoint.ts";
 import type { Caller } from "./caller.ts";
 import type { Log } from "./log.ts";
 import type { Overload } from "./overload.ts";
 import type { WebCaller } from "./web_exchange.ts";
 
-/** Finds out who is calling an endpoint with this access; throws a ProblemError when they may not. */
-export type Authenticate = (context: AppContext, access: Access) => Promise<Caller>;
+/** Finds out who is calling an endpoint; throws a ProblemError when they may not. */
+export type Authenticate = (
+  context: AppContext,
+  endpoint: Pick<AnyEndpoint, "access" | "whileDue">,
+) => Promise<Caller>;
 
 /** What every request carries. */
 export interface AppEnv {

@@ -1,5 +1,5 @@
-import type { Access } from "@rookery/shared/api/access.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import type { Access, Due } from "@rookery/shared/api/access.ts";
+import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import type { AppContext, Authenticate } from "./app_type.ts";
 import { type AgentCaller, can, type UserCaller } from "./caller.ts";
 import type { SessionCookie } from "./cookie.ts";
@@ -20,13 +20,14 @@ const SAFE_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS"];
 
 /** Builds the check that stands before every endpoint. */
 export function authenticateBy(by: Authenticators): Authenticate {
-  return async (context, access) => {
+  return async (context, { access, whileDue }) => {
     if (access === "agent") return await by.agent(context);
     if (access === "public") {
       checkOrigin(context, by.publicUrl, "when-sent");
       return { kind: "anonymous" };
     }
     const caller = await personBehind(context, by);
+    refuseDue(caller, whileDue);
     checkPermission(caller, access);
     return caller;
   };
@@ -67,6 +68,19 @@ function checkOrigin(
     `The request must come from a page of ${own}, and carry its Origin header.`,
   );
 }
+
+/** Nothing is done with a password that somebody else knows, and nothing by a token that was made with one. */
+function refuseDue({ due, via }: UserCaller, whileDue: readonly Due[]): void {
+  if (due === undefined || via.kind === "session" && whileDue.includes(due)) return;
+  throw new ProblemError(...DUE_PROBLEMS[due]);
+}
+
+const DUE_PROBLEMS = {
+  new_password: [
+    "password-change-required",
+    "An administrator demands a new password of you; until then your API tokens do nothing.",
+  ],
+} as const satisfies Record<Due, readonly [ProblemType, string]>;
 
 function checkPermission(caller: UserCaller, access: Exclude<Access, "public" | "agent">): void {
   if (access === "session") return refuseLimited(caller);

@@ -1,4 +1,4 @@
-import type { Access, Permission } from "@rookery/shared/api/access.ts";
+import type { Access, Due, Permission } from "@rookery/shared/api/access.ts";
 import type { AgentId, ApiTokenId, BootId, SiteId, TenantId, UserId } from "@rookery/shared/ids.ts";
 
 /** Which sites a permission reaches. Tag selectors will be a third form. */
@@ -22,6 +22,8 @@ export interface UserCaller {
   readonly username: string;
   /** Each permission the person holds, and how far it reaches. */
   readonly grants: Grants;
+  /** What they have to do before anything else. */
+  readonly due?: Due | undefined;
   readonly via:
     | { readonly kind: "session"; readonly sessionId: string }
     | {

@@ -65,7 +65,7 @@ function guardsOf(endpoint: AnyEndpoint) {
     // Before the caller is known: finding that out costs what there is too little of.
     const leave = context.var.overload.enter(endpoint);
     try {
-      context.set("caller", await context.var.authenticate(context, endpoint.access));
+      context.set("caller", await context.var.authenticate(context, endpoint));
       checkContentType(endpoint, context);
       await next();
     } finally {

@@ -6,6 +6,7 @@ import type { Grants, UserCaller } from "../http/caller.ts";
 import type { SessionCookie } from "../http/cookie.ts";
 import type { RouteContext } from "../http/route.ts";
 import type { LiveSettings } from "../settings/live_settings.ts";
+import { dueOf } from "../users/due.ts";
 import type { Passwords } from "../users/passwords.ts";
 import { type ShownUser, toUser, type UserRow } from "../users/store.ts";
 import { insertSession, type OpenedSession } from "./store.ts";
@@ -52,5 +53,6 @@ export function callerOf(user: UserRow, sessionId: string): UserCaller {
 
 /** What a person is told about themselves. */
 export function toMe(user: ShownUser, grants: Grants, via: Me["via"]): Me {
-  return { user: toUser(user), permissions: [...grants.keys()], via };
+  const due = dueOf(user) ?? null;
+  return { user: toUser(user), permissions: [...grants.keys()], via, due };
 }

@@ -10,7 +10,7 @@ import {
   SessionId,
 } from "@rookery/shared/api/sessions.ts";
 import type { UserId } from "@rookery/shared/ids.ts";
-import { ProblemError } from "@rookery/shared/problem.ts";
+import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
@@ -93,15 +93,31 @@ function mountOwnPassword(app: App, services: SessionServices): void {
     const except = requireBrowserSession(context.caller);
     const { userId, username } = context.caller;
     const { address } = context;
-    await checkPassword(services, { username, password: body.currentPassword, address });
-    const hash = await passwords.hash(body.newPassword);
+    const { passwordHash: replacing } = await checkPassword(services, {
+      ...{ username, address, password: body.currentPassword },
+    });
+    refuseSame(body);
+    const passwordHash = await passwords.hash(body.newPassword);
     await inTransaction(db, async (tx) => {
-      await setPassword(tx, userId, hash);
+      const wanted = { passwordHash, mustChangePassword: false, replacing };
+      if (!await setPassword(tx, userId, wanted)) changedMeanwhile();
       await deleteSessionsOf(tx, userId, { except });
       const target = { kind: "user", id: userId };
       await writeAudit(tx, { actor: actorOf(context), action: "user.change_password", target });
     });
   });
+}
+
+/** Asked once the current one is known to be right: a demand for another one is not met by the same. */
+function refuseSame(
+  { currentPassword, newPassword }: Readonly<Record<"currentPassword" | "newPassword", string>>,
+): void {
+  if (currentPassword.normalize("NFC") !== newPassword.normalize("NFC")) return;
+  throw refusedField("#/newPassword", "must be another one than the current one");
+}
+
+function changedMeanwhile(): never {
+  throw new ProblemError("conflict", "Somebody has given you another password meanwhile.");
 }
 
 interface Attempt {

@@ -5,6 +5,7 @@ import type { Database, SessionsTable } from "../database/schema.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { digestSecret, newSecret } from "../http/secret_token.ts";
 import { grantsOf } from "../permissions/grants.ts";
+import { dueOf } from "../users/due.ts";
 import { type GrantedRule, rulesOf } from "../permissions/rules.ts";
 import { inForce } from "../settings/in_force.ts";
 
@@ -73,7 +74,7 @@ export async function findSessionAgain(
 function selectLive(db: Kysely<Database>) {
   return db.selectFrom("sessions").innerJoin("users", "users.id", "sessions.userId")
     .select(["sessions.id", "users.id as userId", "users.username", "users.administrator"])
-    .select(rulesOf.as("rules"))
+    .select("users.mustChangePassword").select(rulesOf.as("rules"))
     .select(sql<boolean>`sessions.last_used_at < now() - make_interval(secs => ${TOUCH_SECONDS})`
       .as("stale"))
     .where(isLive).where("users.disabledAt", "is", null);
@@ -84,13 +85,14 @@ interface LiveRow {
   readonly userId: UserId;
   readonly username: string;
   readonly administrator: boolean;
+  readonly mustChangePassword: boolean;
   readonly rules: readonly GrantedRule[];
 }
 
 function callerOf(row: LiveRow): UserCaller {
   const { userId, username } = row;
   const via = { kind: "session", sessionId: row.id } as const;
-  return { kind: "user", userId, username, grants: grantsOf(row), via };
+  return { kind: "user", userId, username, grants: grantsOf(row), due: dueOf(row), via };
 }
 
 async function touchSession(db: Kysely<Database>, id: string): Promise<void> {

@@ -4,6 +4,7 @@ import type { UserId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { revokeApiTokensOf } from "../api_tokens/store.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
+import { refuseDuplicates } from "../database/constraints.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { Database } from "../database/schema.ts";
 import type { App } from "../http/app_type.ts";
@@ -13,6 +14,7 @@ import { callerOf, openSession, type OpenSessionServices, toMe } from "../sessio
 import { deleteSessionsOf } from "../sessions/store.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
 import {
+  DUPLICATES,
   findUser,
   hasAdministrator,
   insertUser,
@@ -38,17 +40,20 @@ function mountFirstAdministrator(app: App, services: OpenSessionServices): void 
     if (!found) deadLink();
     await checkNewPassword(settings, password);
     const passwordHash = await passwords.hash(password);
-    const { user, opened } = await inTransaction(db, async (tx) => {
-      await lockAdministrators(tx);
-      if (await hasAdministrator(tx)) alreadySetUp();
-      if (!await useSetupLink(tx, link)) deadLink();
-      const user = await insertUser(tx, { ...names, passwordHash, administrator: true });
-      if (!user) throw new ProblemError("conflict", "There is a user with this name already.");
-      const target = { kind: "user", id: user.id };
-      const actor = actorOf({ ...context, caller: callerOf(user, "") });
-      await writeAudit(tx, { actor, action: "user.set_up", target });
-      return { user, opened: await openSession(tx, user, context) };
-    });
+    const { user, opened } = await refuseDuplicates(
+      DUPLICATES,
+      () =>
+        inTransaction(db, async (tx) => {
+          await lockAdministrators(tx);
+          if (await hasAdministrator(tx)) alreadySetUp();
+          if (!await useSetupLink(tx, link)) deadLink();
+          const user = await insertUser(tx, { ...names, passwordHash, administrator: true });
+          const target = { kind: "user", id: user.id };
+          const actor = actorOf({ ...context, caller: callerOf(user, "") });
+          await writeAudit(tx, { actor, action: "user.set_up", target });
+          return { user, opened: await openSession(tx, user, context) };
+        }),
+    );
     context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
     return toMe(user, grantsOf({ ...user, rules: [] }), "session");
   });
@@ -65,8 +70,8 @@ function mountRecovery(app: App, services: OpenSessionServices): void {
       await lockAdministrators(tx);
       const used = await useSetupLink(tx, link);
       if (!used?.userId) return deadLink();
+      await setPassword(tx, used.userId, { passwordHash, mustChangePassword: false });
       const user = await stillAdministrator(tx, used.userId);
-      await setPassword(tx, user.id, passwordHash);
       await deleteSessionsOf(tx, user.id);
       await revokeApiTokensOf(tx, user.id);
       const target = { kind: "user", id: user.id };

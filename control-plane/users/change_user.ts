@@ -52,9 +52,9 @@ export async function applyChange(
   { before, change, caller }: WantedChange,
 ): Promise<void> {
   await giveRoles(tx, { before, change, caller });
-  const { displayName, disabled } = change;
-  await changeUser(tx, before.id, { displayName, disabled });
-  if (disabled) {
+  const { administrator: _given, roleIds: _replaced, ...fields } = change;
+  await changeUser(tx, before.id, fields);
+  if (change.disabled) {
     await deleteSessionsOf(tx, before.id);
     await revokeApiTokensOf(tx, before.id);
   }

@@ -11,6 +11,7 @@ import { ProblemError } from "@rookery/shared/problem.ts";
 import { changedFields } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
+import { refuseDuplicates } from "../database/constraints.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
@@ -20,6 +21,7 @@ import type { LiveSettings } from "../settings/live_settings.ts";
 import { applyChange, giveRoles, readManaged, refuseNoAdministrator } from "./change_user.ts";
 import { checkNewPassword } from "./password_policy.ts";
 import type { Passwords } from "./passwords.ts";
+import { mountPasswords } from "./password_routes.ts";
 import * as store from "./store.ts";
 
 export interface UserServices {
@@ -38,6 +40,7 @@ export function mountUsers(app: App, services: UserServices): void {
   });
   route(app, getUser, async ({ params }) => store.toUser(await readUser(db, params.userId)));
   mountChanges(app, services);
+  mountPasswords(app, services);
 }
 
 function mountChanges(app: App, { db, passwords, settings }: UserServices): void {
@@ -45,30 +48,31 @@ function mountChanges(app: App, { db, passwords, settings }: UserServices): void
     requireBrowserSession(context.caller);
     await checkNewPassword(settings, password);
     const passwordHash = await passwords.hash(password);
-    return await inTransaction(db, async (tx) => {
-      const { username, displayName } = wanted;
-      const names = { username, displayName, passwordHash };
-      const row = await store.insertUser(tx, { ...names, administrator: false });
-      if (!row) throw new ProblemError("conflict", "There is a user with this name already.");
-      await giveRoles(tx, { before: row, change: wanted, caller: context.caller });
-      const target = { kind: "user", id: row.id };
-      const entry = { actor: actorOf(context), action: "user.create", target };
-      await writeAudit(tx, { ...entry, detail: wanted });
-      return store.toUser(await readUser(tx, row.id));
-    });
+    return await refuseDuplicates(store.DUPLICATES, () =>
+      inTransaction(db, async (tx) => {
+        const { administrator: _given, roleIds: _later, ...fields } = wanted;
+        const made = { ...fields, passwordHash, administrator: false };
+        const row = await store.insertUser(tx, made);
+        await giveRoles(tx, { before: row, change: wanted, caller: context.caller });
+        const target = { kind: "user", id: row.id };
+        const entry = { actor: actorOf(context), action: "user.create", target };
+        await writeAudit(tx, { ...entry, detail: wanted });
+        return store.toUser(await readUser(tx, row.id));
+      }));
   });
 
   route(app, updateUser, async ({ params: { userId }, body }, context) => {
     requireBrowserSession(context.caller);
-    return await inTransaction(db, async (tx) => {
-      const before = await readManaged(tx, userId, context.caller);
-      await applyChange(tx, { before, change: body, caller: context.caller });
-      const after = store.toUser(await readUser(tx, userId));
-      const target = { kind: "user", id: userId };
-      const entry = { actor: actorOf(context), action: "user.update", target };
-      await writeAudit(tx, { ...entry, detail: changedFields(store.toUser(before), after) });
-      return after;
-    });
+    return await refuseDuplicates(store.DUPLICATES, () =>
+      inTransaction(db, async (tx) => {
+        const before = await readManaged(tx, userId, context.caller);
+        await applyChange(tx, { before, change: body, caller: context.caller });
+        const after = store.toUser(await readUser(tx, userId));
+        const target = { kind: "user", id: userId };
+        const entry = { actor: actorOf(context), action: "user.update", target };
+        await writeAudit(tx, { ...entry, detail: changedFields(store.toUser(before), after) });
+        return after;
+      }));
   });
 
   route(app, deleteUser, async ({ params: { userId } }, context) => {

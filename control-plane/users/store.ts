@@ -1,6 +1,8 @@
 import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
 import type { RoleId, UserId } from "@rookery/shared/ids.ts";
 import type { User } from "@rookery/shared/api/users.ts";
+import { given } from "../audit/changed_fields.ts";
+import type { Duplicates } from "../database/constraints.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database, UsersTable } from "../database/schema.ts";
 import { ADMINISTRATOR_ROLE } from "../roles/built_in.ts";
@@ -22,9 +24,11 @@ export function toUser(row: ShownUser): User {
     id: row.id,
     username: row.username,
     displayName: row.displayName,
+    email: row.email,
     administrator: row.administrator,
     roleIds: row.roleIds,
     disabledAt: row.disabledAt?.toString() ?? null,
+    mustChangePassword: row.mustChangePassword,
     createdAt: row.createdAt.toString(),
   };
 }
@@ -56,25 +60,35 @@ function selectShown(db: Kysely<Database>) {
   return db.selectFrom("users").selectAll().select(roleIdsOf.as("roleIds"));
 }
 
+/** What a user shares with nobody, for `refuseDuplicates`. */
+export const DUPLICATES: Duplicates = {
+  users_username: ["username", "there is a user with this name already"],
+  users_email: ["email", "another user has this address"],
+};
+
 export interface NewUser {
   readonly username: string;
   readonly displayName: string;
+  readonly email?: string | null | undefined;
   readonly administrator: boolean;
   readonly passwordHash: string;
+  readonly mustChangePassword?: boolean | undefined;
 }
 
-/** Adds a user; undefined when the name is taken. */
+/** Adds a user; fails by one of `DUPLICATES`. */
 export function insertUser(
   db: Kysely<Database>,
-  user: NewUser,
-): Promise<ShownUser | undefined> {
-  return db.insertInto("users").values({ id: newId(), disabledAt: null, ...user })
-    .onConflict((conflict) => conflict.doNothing()).returningAll()
-    .returning(roleIdsOf.as("roleIds")).executeTakeFirst();
+  { email = null, mustChangePassword = false, ...user }: NewUser,
+): Promise<ShownUser> {
+  const held = { disabledAt: null, email, mustChangePassword };
+  return db.insertInto("users").values({ id: newId(), ...held, ...user })
+    .returningAll().returning(roleIdsOf.as("roleIds")).executeTakeFirstOrThrow();
 }
 
 export interface UserChange {
+  readonly username?: string | undefined;
   readonly displayName?: string | undefined;
+  readonly email?: string | null | undefined;
   readonly administrator?: boolean | undefined;
   readonly disabled?: boolean | undefined;
 }
@@ -82,12 +96,11 @@ export interface UserChange {
 export async function changeUser(
   tx: Transaction<Database>,
   id: UserId,
-  { displayName, administrator, disabled }: UserChange,
+  { disabled, ...change }: UserChange,
 ): Promise<void> {
   await tx.updateTable("users").set({
     updatedAt: sql`now()`,
-    ...(displayName === undefined ? {} : { displayName }),
-    ...(administrator === undefined ? {} : { administrator }),
+    ...given(change),
     ...(disabled === undefined
       ? {}
       : { disabledAt: disabled ? sql`coalesce(disabled_at, now())` : null }),
@@ -111,13 +124,34 @@ export async function deleteUser(tx: Transaction<Database>, id: UserId): Promise
   await tx.deleteFrom("users").where("id", "=", id).execute();
 }
 
+export interface NewPasswordHash {
+  readonly passwordHash: string;
+  /** Whether it is good for nothing but to choose another one. */
+  readonly mustChangePassword: boolean;
+  /** Set it only where the hash is still this one: somebody may have set another one meanwhile. */
+  readonly replacing?: string | null;
+}
+
+/** Sets a password; false when the user is gone or `replacing` is not the hash any more. */
 export async function setPassword(
   tx: Transaction<Database>,
   id: UserId,
-  passwordHash: string,
-): Promise<void> {
-  await tx.updateTable("users")
-    .set({ passwordHash, passwordChangedAt: sql`now()`, updatedAt: sql`now()` })
+  { passwordHash, mustChangePassword, replacing }: NewPasswordHash,
+): Promise<boolean> {
+  const set = { passwordHash, mustChangePassword };
+  const { numUpdatedRows } = await tx.updateTable("users")
+    .set({ ...set, passwordChangedAt: sql`now()`, updatedAt: sql`now()` }).where("id", "=", id)
+    .$if(
+      replacing !== undefined,
+      (query) => query.where(sql<boolean>`password_hash is not distinct from ${replacing ?? null}`),
+    )
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
+/** From now on a user has to choose a new password first. */
+export async function demandNewPassword(tx: Transaction<Database>, id: UserId): Promise<void> {
+  await tx.updateTable("users").set({ mustChangePassword: true, updatedAt: sql`now()` })
     .where("id", "=", id).execute();
 }
 

@@ -103,6 +103,10 @@ export function permissionsOf(action: string): readonly Permission[] {
   );
 }
 
+/** What somebody who is logged in has to do before anything else: to choose a `new_password` that nobody else knows. */
+export const Due = z.enum(["new_password"]).meta({ id: "Due" });
+export type Due = z.infer<typeof Due>;
+
 /**
  * Who may call an endpoint: everybody (`public`), any person who is logged in or holds an API token (`session`),
  * an enrolled agent (`agent`), or a person with the named permission.

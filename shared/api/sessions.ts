@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
 import { id, Instant } from "../ids.ts";
-import { Permission } from "./access.ts";
+import { Due, Permission } from "./access.ts";
 import { BROKEN_TEXT, isWhole, text } from "./page.ts";
 import { NewPassword, User } from "./users.ts";
 
@@ -13,6 +13,8 @@ export const Me = z.object({
   user: User,
   permissions: z.array(Permission),
   via: z.enum(["session", "api_token"]),
+  /** What has to be done first: until then there is nothing but to see this, to do that, and to log out. */
+  due: Due.nullable(),
 }).meta({ id: "Me" });
 export type Me = z.infer<typeof Me>;
 
@@ -49,6 +51,7 @@ export const logout = endpoint({
   method: "POST",
   path: "/api/v1/logout",
   access: "session",
+  whileDue: ["new_password"],
   summary: "End this session",
 });
 
@@ -56,6 +59,7 @@ export const getMe = endpoint({
   method: "GET",
   path: "/api/v1/me",
   access: "session",
+  whileDue: ["new_password"],
   summary: "Read who is calling and what they may do",
   reply: Me,
 });
@@ -64,6 +68,7 @@ export const changePassword = endpoint({
   method: "POST",
   path: "/api/v1/me/password",
   access: "session",
+  whileDue: ["new_password"],
   summary: "Change one's own password; every other session ends",
   body: z.strictObject({ currentPassword: GivenPassword, newPassword: NewPassword }),
 });

@@ -9,6 +9,10 @@ export const Username = z.string().min(1).max(64).regex(
   "must be letters, digits and . _ @ -, and begin with a letter or digit",
 ).meta({ id: "Username", example: "anna" });
 
+/** Where people are written to; upper and lower case are the same, and nobody shares one. */
+export const EmailAddress = z.email("must be an address such as anna@example.org").max(254)
+  .meta({ id: "EmailAddress", example: "anna@example.org" });
+
 /** What people are called. */
 export const DisplayName = text(100).meta({ example: "Anna Berg" });
 
@@ -23,10 +27,13 @@ export const User = z.object({
   id: UserId,
   username: z.string(),
   displayName: z.string(),
+  email: z.string().nullable(),
   administrator: z.boolean(),
   /** The built-in role of administrators is among them exactly for administrators. */
   roleIds: z.array(RoleId),
   disabledAt: Instant.nullable(),
+  /** They have to choose a new password before they or their API tokens do anything else. */
+  mustChangePassword: z.boolean(),
   createdAt: Instant,
 }).meta({ id: "User" });
 export type User = z.infer<typeof User>;
@@ -62,7 +69,9 @@ export const createUser = endpoint({
   body: z.strictObject({
     username: Username,
     displayName: DisplayName.default(""),
+    email: EmailAddress.nullable().optional(),
     password: NewPassword,
+    mustChangePassword: z.boolean().optional(),
     administrator: z.boolean().optional(),
     roleIds: RoleIds.optional(),
   }),
@@ -74,15 +83,38 @@ export const updateUser = endpoint({
   method: "PATCH",
   path: "/api/v1/users/:userId",
   access: "users:write",
-  summary: "Change, disable or enable a user; disabling ends every session and API token",
+  summary: "Change, rename, disable or enable a user; disabling ends every session and API token",
   params: UserParams,
   body: z.strictObject({
+    username: Username.optional(),
     displayName: DisplayName.optional(),
+    email: EmailAddress.nullable().optional(),
     administrator: z.boolean().optional(),
     roleIds: RoleIds.optional(),
     disabled: z.boolean().optional(),
   }),
   reply: User,
+});
+
+export const resetPassword = endpoint({
+  method: "POST",
+  path: "/api/v1/users/:userId/password",
+  access: "users:write",
+  summary: "Give somebody else a new password; their sessions end",
+  params: UserParams,
+  body: z.strictObject({
+    password: NewPassword,
+    /** Whether it is good for nothing but to choose one that only they know. */
+    mustChangePassword: z.boolean().default(true),
+  }),
+});
+
+export const demandPasswordChange = endpoint({
+  method: "POST",
+  path: "/api/v1/users/:userId/password-demand",
+  access: "users:write",
+  summary: "Let a user and their API tokens do nothing until they have chosen a new password",
+  params: UserParams,
 });
 
 export const deleteUser = endpoint({

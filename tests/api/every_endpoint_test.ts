@@ -159,6 +159,7 @@ const SAMPLES: Readonly<Record<string, unknown>> = {
   updateTenant: { name: "Renamed" },
   approveAgent: { fingerprint: "A".repeat(43) },
   retrustAgent: { bootId: NIL },
+  resetPassword: { password: "four words of yours" },
   createChangeHint: { address: "192.0.2.1" },
 };
 

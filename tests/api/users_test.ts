@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
 import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
 import { listAuditRows } from "@rookery/shared/api/audit.ts";
-import { getMe } from "@rookery/shared/api/sessions.ts";
+import { ENDPOINTS } from "@rookery/shared/api/mod.ts";
+import { changePassword, getMe, listSessions, logout } from "@rookery/shared/api/sessions.ts";
 import {
   createUser,
   deleteUser,
+  demandPasswordChange,
   getUser,
   listUsers,
+  resetPassword,
   updateUser,
 } from "@rookery/shared/api/users.ts";
+import type { AnyEndpoint } from "@rookery/shared/endpoint.ts";
 import { RoleId, UserId } from "@rookery/shared/ids.ts";
 import { ADMINISTRATOR, type Person, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
@@ -46,7 +50,8 @@ Deno.test("create: the fields are those given and stored; the password stands no
   const body = { username: "created", displayName: "Cia Created", roleIds: [VIEWERS] };
   const user = await admin.call(createUser, { body: { ...body, password } });
   const { id, createdAt: _at, ...fields } = user;
-  assert.deepEqual(fields, { ...body, administrator: false, disabledAt: null });
+  const usual = { administrator: false, disabledAt: null, email: null, mustChangePassword: false };
+  assert.deepEqual(fields, { ...body, ...usual });
   const [row] = await database.sql`
     select username, display_name, administrator, password_hash from users where id = ${id}`;
   assert.deepEqual([row?.username, row?.display_name, row?.administrator], [
@@ -66,8 +71,33 @@ Deno.test("create: a name that is taken is refused, also in another case", async
   const admin = await plane.administrator();
   await makeUser("Duplicate");
   for (const username of ["Duplicate", "DUPLICATE", "Admin"]) {
-    await refusedAs("conflict", admin.call(createUser, { body: { username, password } }));
+    const call = admin.call(createUser, { body: { username, password } });
+    await refusedAs("conflict", call, "#/username");
   }
+});
+
+Deno.test("rename: name and address are changed, each unique in any case; the refusal names the field", async () => {
+  const admin = await plane.administrator();
+  const { id: userId } = await makeUser("before.rename");
+  const other = { username: "other.one", email: "Other@Example.org", password };
+  await admin.call(createUser, { body: other });
+  const params = { userId };
+  const rename = (body: { username?: string; email?: string | null }) =>
+    admin.call(updateUser, { params, body });
+  await refusedAs("conflict", rename({ username: "OTHER.one" }), "#/username");
+  await refusedAs("conflict", rename({ email: "other@example.ORG" }), "#/email");
+  await refusedAs("validation", rename({ email: "no address" }), "#/email");
+  const body = { username: "After.Rename", email: "after@example.org" };
+  const renamed = await rename(body);
+  assert.deepEqual([renamed.username, renamed.email], [body.username, body.email]);
+  await refusedAs("invalid-credentials", plane.logIn("before.rename", password));
+  await plane.logIn("after.rename", password);
+  const { items: [audit] } = await admin.call(listAuditRows, { query: { targetId: userId } });
+  assert.deepEqual(audit?.detail, {
+    before: { username: "before.rename", email: null },
+    after: body,
+  });
+  assert.equal((await rename({ email: null })).email, null);
 });
 
 Deno.test("create: a role that does not exist is refused by its place, and nobody is made", async () => {
@@ -214,6 +244,86 @@ Deno.test("nobody makes a user who may do more than they, or changes one who doe
   }
   await keeper.call(deleteUser, { params: { userId: plainId } });
 });
+
+Deno.test("until a demanded password is chosen a session opens nothing else, and API tokens nothing", async () => {
+  const admin = await plane.administrator();
+  const person = await makePerson(plane, { name: "demanded", actions: ["*"] });
+  const { secret } = await person.call(createApiToken, { body: { name: "suspended" } });
+  const asProgram = { headers: { authorization: `Bearer ${secret}` } };
+  await admin.call(demandPasswordChange, { params: { userId: person.userId } });
+  assert.deepEqual(await opened(person), [changePassword, getMe, logout]);
+  const me = await person.call(getMe, {});
+  assert.deepEqual([me.due, me.user.mustChangePassword], ["new_password", true]);
+  await refusedAs("password-change-required", plane.call(getMe, {}, asProgram));
+  const refusal = await refusedAs("password-change-required", person.call(listUsers, {}));
+  assert.match(refusal.toProblem("").remedy, /POST \/api\/v1\/me\/password/);
+  const same = { currentPassword: password, newPassword: password };
+  await refusedAs("validation", person.call(changePassword, { body: same }), "#/newPassword");
+  const newPassword = "known to nobody else";
+  await person.call(changePassword, { body: { currentPassword: password, newPassword } });
+  assert.equal((await person.call(getMe, {})).due, null);
+  await person.call(listUsers, {});
+  await plane.call(getMe, {}, asProgram);
+  const { items } = await admin.call(listAuditRows, { query: { targetId: person.userId } });
+  assert.deepEqual(items.map(({ action }) => action).slice(0, 2), [
+    "user.change_password",
+    "user.demand_password",
+  ]);
+});
+
+Deno.test("a password that an administrator gave ends the sessions and is good for choosing another one", async () => {
+  const admin = await plane.administrator();
+  const person = await makePerson(plane, { name: "forgetful", actions: ["users:read"] });
+  const params = { userId: person.userId };
+  const given = { password: "given by somebody else" };
+  await admin.call(resetPassword, { params, body: given });
+  await refusedAs("session-required", person.call(getMe, {}));
+  await refusedAs("invalid-credentials", plane.logIn("forgetful", password));
+  const again = await plane.logIn("forgetful", given.password);
+  await refusedAs("password-change-required", again.call(listUsers, {}));
+  await admin.call(resetPassword, { params, body: { ...given, mustChangePassword: false } });
+  await (await plane.logIn("forgetful", given.password)).call(listUsers, {});
+  const made = { username: "made.so", ...given, mustChangePassword: true };
+  await admin.call(createUser, { body: made });
+  const fresh = await plane.logIn("made.so", given.password);
+  await refusedAs("password-change-required", fresh.call(listSessions, {}));
+  await fresh.call(logout, {});
+  await refusedAs("session-required", fresh.call(getMe, {}));
+});
+
+Deno.test("nobody gives themselves a password without the old one, or one to who may do more than they", async () => {
+  const admin = await plane.administrator();
+  const actions = ["users:read" as const, "users:write" as const];
+  const keeper = await makePerson(plane, { name: "password.keeper", actions });
+  const body = { password: "four words of yours" };
+  const own = { params: { userId: keeper.userId }, body };
+  await refusedAs("forbidden", keeper.call(resetPassword, own));
+  const params = { userId: (await admin.call(getMe, {})).user.id };
+  await refusedAs("forbidden", keeper.call(resetPassword, { params, body }));
+  await refusedAs("forbidden", keeper.call(demandPasswordChange, { params }));
+  assert.equal((await admin.call(getMe, {})).due, null);
+});
+
+/** The endpoints for people that do not refuse this person because of what is due first. */
+async function opened({ cookie }: Person): Promise<AnyEndpoint[]> {
+  const headers = { cookie, origin: plane.publicUrl };
+  const forPeople = ENDPOINTS.map(({ endpoint }) => endpoint)
+    .filter(({ access }) => access !== "public" && access !== "agent");
+  const open = [];
+  for (const endpoint of forPeople) {
+    // Logging out would work.
+    if (endpoint === logout) open.push(endpoint);
+    else if (!await isRefusedFirst(endpoint, headers)) open.push(endpoint);
+  }
+  return open.toSorted((one, other) => one.path < other.path ? 1 : -1);
+}
+
+async function isRefusedFirst(endpoint: AnyEndpoint, headers: Record<string, string>) {
+  const path = endpoint.path.replaceAll(/:\w+/g, NOWHERE);
+  const reply = await plane.fetch(path, { method: endpoint.method, headers });
+  const text = await reply.text();
+  return reply.status === 403 && (text === "" || text.includes("/problems/password-change"));
+}
 
 async function makeUser(username: string) {
   const admin = await plane.administrator();
