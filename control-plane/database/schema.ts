@@ -249,6 +249,8 @@ export interface DevicesTable {
   updatedAt: Generated<Temporal.Instant>;
   archivedAt: Temporal.Instant | null;
   windows: unknown | null;
+  notes: Generated<string>;
+  owner: Generated<string>;
 }
 
 export interface ConnectTimeoutsTable {

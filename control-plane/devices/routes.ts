@@ -40,7 +40,7 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
 
   route(app, listDevices, async ({ query: { limit, cursor, ...filter } }, { scope }) => {
     const after = readCursor(cursor, DeviceId);
-    const rows = await store.selectDevices(db, { ...filter, scope, after, limit: limit + 1 });
+    const rows = await store.selectDevicePage(db, { ...filter, scope, after, limit: limit + 1 });
     return pageOf(rows, limit, { item: deviceOf, position: (row) => row.id });
   });
 
@@ -135,6 +135,8 @@ function refused(field: string, detail: string): ProblemError {
 function deviceOf(row: store.DeviceRow) {
   return {
     ...row,
+    status: row.lastOutcome ?? "never" as const,
+    lastVerifiedAt: row.lastVerifiedAt?.toString() ?? null,
     windows: row.windows as TouchWindow[] | null,
     createdAt: row.createdAt.toString(),
     updatedAt: row.updatedAt.toString(),

@@ -1,45 +1,44 @@
 import { type Insertable, type Kysely, sql, type Transaction, type Updateable } from "kysely";
-import type { CredentialId, DeviceId, JobId, SiteId, TenantId } from "@rookery/shared/ids.ts";
+import type { CredentialId, DeviceId, JobId, SiteId } from "@rookery/shared/ids.ts";
 import type { Database, DevicesTable } from "../database/schema.ts";
+import { inTransaction } from "../database/transaction.ts";
 import { isVisible, type Scope, whereVisible } from "../permissions/scope.ts";
 import { inForce } from "../settings/in_force.ts";
+import { conditionsOf, type DeviceFilter } from "./device_filter.ts";
 import { tagNames } from "./device_tags.ts";
-import { hasTags } from "./tag_filter.ts";
 
-export interface DeviceSelection {
+export interface DeviceSelection extends DeviceFilter {
   readonly scope: Scope;
   readonly limit: number;
   readonly deviceId?: DeviceId;
-  readonly siteId?: SiteId | undefined;
-  readonly tenantId?: TenantId;
-  readonly platform?: string | undefined;
-  /** A tag expression. */
-  readonly tags?: string | undefined;
-  /** Only archived ones, only those in use, or both. */
-  readonly archived?: boolean;
-  readonly after?: DeviceId | undefined;
 }
 
-export function selectDevices(db: Kysely<Database>, selection: DeviceSelection) {
-  const { after, deviceId, siteId, tenantId, platform, tags, archived, limit } = selection;
-  const devices = db.selectFrom("devices").selectAll().select(tagNames.as("tags"));
-  return whereVisible(devices, "devices.siteId", selection.scope)
-    .$if(after !== undefined, (query) => query.where("id", ">", after as DeviceId))
-    .$if(deviceId !== undefined, (query) => query.where("id", "=", deviceId as DeviceId))
-    .$if(siteId !== undefined, (query) => query.where("siteId", "=", siteId as SiteId))
-    .$if(tenantId !== undefined, (query) => query.where("siteId", "in", sitesOf(db, tenantId)))
-    .$if(platform !== undefined, (query) => query.where("platform", "=", platform as string))
-    .$if(tags !== undefined, (query) => query.where(hasTags("devices.id", tags as string)))
-    .$if(archived === true, (query) => query.where("archivedAt", "is not", null))
-    .$if(archived === false, (query) => query.where("archivedAt", "is", null))
-    .orderBy("id").limit(limit).execute();
+/** The devices that fit, in the order of their ids. */
+export async function selectDevices(db: Kysely<Database>, selection: DeviceSelection) {
+  const { scope, deviceId, limit, ...filter } = selection;
+  const conditions = await conditionsOf(db, filter);
+  const devices = db.selectFrom("devices")
+    .leftJoin("deviceStatus", "deviceStatus.deviceId", "devices.id")
+    .selectAll("devices").select(tagNames.as("tags"))
+    .select(["deviceStatus.lastOutcome", "deviceStatus.lastVerifiedAt", "deviceStatus.unsaved"]);
+  const query = whereVisible(devices, "devices.siteId", scope)
+    .$if(deviceId !== undefined, (some) => some.where("devices.id", "=", deviceId as DeviceId));
+  return await conditions.reduce((some, condition) => some.where(condition), query)
+    .orderBy("devices.id").limit(limit).execute();
 }
 
-function sitesOf(db: Kysely<Database>, tenantId: TenantId | undefined) {
-  return db.selectFrom("sites").select("id").where("tenantId", "=", tenantId as TenantId);
+/**
+ * A page of a list that is filtered: planned for what it asks for, each time. A plan for any value would walk through all
+ * devices to find the few of a rare one.
+ */
+export async function selectDevicePage(db: Kysely<Database>, selection: DeviceSelection) {
+  return await inTransaction(db, async (tx) => {
+    await sql`select set_config('plan_cache_mode', 'force_custom_plan', true)`.execute(tx);
+    return await selectDevices(tx, selection);
+  });
 }
 
-/** A device with the names of its tags. */
+/** A device with the names of its tags and what its last backup came to. */
 export type DeviceRow = Awaited<ReturnType<typeof selectDevices>>[number];
 
 /** What is not given is as the settings say. */

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { DRIVERS, findDriver } from "../drivers/mod.ts";
 import { endpoint } from "../endpoint.ts";
-import { CredentialId, DeviceId, Instant, SiteId } from "../ids.ts";
-import { listOf, Name, Page, text } from "./page.ts";
+import { CredentialId, DeviceId, Instant, SiteId, TenantId } from "../ids.ts";
+import { BROKEN_TEXT, isWhole, listOf, Name, Page, text } from "./page.ts";
 import { TagExpression } from "./tag_expression.ts";
 import { Tags } from "./tags.ts";
 import { TouchWindow } from "../schedules/touch_window.ts";
@@ -59,6 +59,17 @@ export const Platform = z.string().max(40).refine(
   `must be a platform that has a driver: ${[...DRIVERS.keys()].join(", ")}`,
 ).meta({ example: "cisco_iosxe" });
 
+const MOST_NOTES = 4_000;
+
+/** What people write down about a device, in several lines. */
+export const Notes = z.string().trim().max(MOST_NOTES).regex(
+  // deno-lint-ignore no-control-regex -- refusing them is what it is for
+  /^[^\u0000-\u0008\u000b-\u001f\u007f]*$/,
+  "must not contain control characters except line feeds and tabs",
+).refine(isWhole, BROKEN_TEXT).meta({ example: "Behind the second door." });
+
+const Owner = text(100).meta({ example: "network operations" });
+
 /** What may be written of a device. */
 export const DeviceFields = {
   name: Name,
@@ -77,7 +88,15 @@ export const DeviceFields = {
   windows: z.array(TouchWindow).min(1).max(20).nullable(),
   /** A tag that is not known yet is made, for the tenant of the device's site. */
   tags: Tags,
+  notes: Notes,
+  /** Who answers for it: a person, a team. */
+  owner: Owner,
 };
+
+/** `never`: no attempt yet; else what became of the last one. */
+export const BackupStatus = z.enum(["never", "verified", "quarantined", "failed"])
+  .meta({ id: "BackupStatus" });
+export type BackupStatus = z.infer<typeof BackupStatus>;
 
 export const Device = z.object({
   id: DeviceId,
@@ -90,10 +109,36 @@ export const Device = z.object({
   createdAt: Instant,
   updatedAt: Instant,
   archivedAt: Instant.nullable(),
+  /** Of its last attempt. */
+  status: BackupStatus,
+  /** The age that matters: failed and quarantined attempts do not renew it. */
+  lastVerifiedAt: Instant.nullable(),
+  /** The running configuration is not the one the device would start with; null when it shows only one. */
+  unsaved: z.boolean().nullable(),
 }).meta({ id: "Device" });
 export type Device = z.infer<typeof Device>;
 
 const DeviceParams = z.strictObject({ deviceId: DeviceId });
+
+const TEN_YEARS_HOURS = 87_600;
+
+/** Which devices, by what is known of them; all that is given must fit. */
+export const DeviceFilter = {
+  tenantId: TenantId.optional(),
+  siteId: SiteId.optional(),
+  platform: text(40).meta({ example: "cisco_iosxe" }).optional(),
+  tags: TagExpression.optional(),
+  status: BackupStatus.optional(),
+  /** The last verified backup is at least so many hours old, or there is none. */
+  staleHours: z.coerce.number<number>().int().min(1).max(TEN_YEARS_HOURS)
+    .meta({ type: "integer", example: 26 }).optional(),
+  /** Whether the running configuration is not the one the device would start with. */
+  unsaved: z.stringbool().meta({ type: "boolean" }).optional(),
+  /** In the name, the address or the notes; large and small letters make no difference. */
+  text: text(100).min(1, "must not be empty").meta({ example: "oslo" }).optional(),
+  /** The whole of it; large and small letters make no difference. */
+  owner: Owner.min(1, "must not be empty").optional(),
+};
 
 export const listDevices = endpoint({
   method: "GET",
@@ -102,9 +147,7 @@ export const listDevices = endpoint({
   summary: "List devices",
   query: z.strictObject({
     ...Page.shape,
-    siteId: SiteId.optional(),
-    platform: text(40).meta({ example: "cisco_iosxe" }).optional(),
-    tags: TagExpression.optional(),
+    ...DeviceFilter,
     /** Archived devices instead of those in use. */
     archived: z.stringbool().default(false).meta({ type: "boolean", default: false }),
   }),
@@ -129,6 +172,8 @@ export const createDevice = endpoint({
     maxBytes: DeviceFields.maxBytes.optional(),
     windows: DeviceFields.windows.default(null),
     tags: Tags.default([]),
+    notes: DeviceFields.notes.default(""),
+    owner: DeviceFields.owner.default(""),
   }),
   reply: Device,
   status: 201,

@@ -9,6 +9,7 @@ import {
   updateDevice,
 } from "@rookery/shared/api/devices.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
+import { createTenant } from "@rookery/shared/api/tenants.ts";
 import type { SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import { testControlPlane } from "../support/control_plane.ts";
@@ -164,6 +165,45 @@ Deno.test("listDevices() pages through all devices once, also while others come"
   }
 });
 
+Deno.test("listDevices() finds devices by what their backups came to, and says it of each", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("statuses");
+  const add = async (name: string) => {
+    const body = { siteId, name, host: `${name}.test`, platform: "frr" };
+    return (await admin.call(createDevice, { body })).id;
+  };
+  const [never, fresh, old, failed, held] = [
+    await add("never"),
+    await add("fresh"),
+    await add("old"),
+    await add("failed"),
+    await add("held"),
+  ];
+  const say = (deviceId: string, outcome: string, hours: number | null, unsaved: boolean | null) =>
+    database.sql`update device_status set last_attempt_at = now(), last_outcome = ${outcome},
+      last_verified_at = now() - make_interval(hours => ${hours}), unsaved = ${unsaved}
+      where device_id = ${deviceId}`;
+  await say(fresh, "verified", 1, false);
+  await say(old, "verified", 50, true);
+  await say(failed, "failed", null, null);
+  await say(held, "quarantined", 3, true);
+  const find = async (query: object) => {
+    const { items } = await admin.call(listDevices, { query: { siteId, ...query } });
+    return items.map(({ id }) => id);
+  };
+  assert.deepEqual(await find({ status: "never" }), [never]);
+  assert.deepEqual(await find({ status: "verified" }), [fresh, old]);
+  assert.deepEqual(await find({ status: "failed" }), [failed]);
+  assert.deepEqual(await find({ status: "quarantined" }), [held]);
+  assert.deepEqual(await find({ staleHours: 2 }), [never, old, failed, held]);
+  assert.deepEqual(await find({ staleHours: 49, status: "verified" }), [old]);
+  assert.deepEqual(await find({ unsaved: "true" }), [old, held]);
+  assert.deepEqual(await find({ unsaved: "false" }), [fresh]);
+  const { items } = await admin.call(listDevices, { query: { siteId, unsaved: "true", limit: 1 } });
+  assert.deepEqual([items[0]?.status, items[0]?.unsaved], ["verified", true]);
+  assert.ok(items[0]?.lastVerifiedAt?.endsWith("Z"));
+});
+
 Deno.test("listPlatforms() names the four platforms and how well each is known", async () => {
   const admin = await plane.administrator();
   const { items } = await admin.call(listPlatforms, {});
@@ -172,6 +212,50 @@ Deno.test("listPlatforms() names the four platforms and how well each is known",
     assert.ok(names.includes(name));
   }
   assert.ok(items.every(({ evidence, captures }) => evidence !== "" && captures.length > 0));
+});
+
+Deno.test("listDevices() finds devices by tenant, platform, owner and text, whatever else they are", async () => {
+  const admin = await plane.administrator();
+  const { id: tenantId } = await admin.call(createTenant, { body: { name: "Filters" } });
+  const site = { name: "filters", tenantId };
+  const { id: siteId } = await admin.call(createSite, { body: site });
+  const add = async (name: string, more: object = {}) => {
+    const body = { siteId, name, host: `${name}.test`, platform: "frr", ...more };
+    return (await admin.call(createDevice, { body })).id;
+  };
+  const notes = "Behind the second door.\n100% of it_is\tours";
+  const a = await add("oslo-a", { notes, owner: "Network" });
+  const b = await add("oslo-b", { host: "203.0.113.77", owner: "network" });
+  const c = await add("xr-1", { platform: "linux" });
+  const find = async (query: object) => {
+    const { items } = await admin.call(listDevices, { query: { tenantId, ...query } });
+    return items.map(({ id }) => id);
+  };
+  assert.deepEqual(await find({}), [a, b, c]);
+  assert.deepEqual(await find({ platform: "linux" }), [c]);
+  assert.deepEqual(await find({ owner: "NETWORK" }), [a, b]);
+  assert.deepEqual(await find({ owner: "net" }), []);
+  const texts: readonly (readonly [text: string, found: readonly string[]])[] = [
+    ["OSLO-", [a, b]],
+    ["slo-b", [b]],
+    ["0.113.7", [b]],
+    // A dot is a dot, though the index takes it for a letter.
+    ["0q113q7", []],
+    ["second door", [a]],
+    ["100% of it_is", [a]],
+    ["100_ of it%is", []],
+    // So short a text is looked for at the beginnings.
+    ["xr", [c]],
+    ["lo", []],
+    ["20", [b]],
+    ["' or true --", []],
+  ];
+  for (const [text, found] of texts) assert.deepEqual(await find({ text }), found, text);
+  assert.deepEqual(await find({ text: "oslo", owner: "network", platform: "linux" }), []);
+  const params = { deviceId: a };
+  const changed = await admin.call(updateDevice, { params, body: { notes: "", owner: "" } });
+  assert.deepEqual([changed.notes, changed.owner], ["", ""]);
+  assert.deepEqual([await find({ owner: "network" }), await find({ text: "door" })], [[b], []]);
 });
 
 async function newSite(name: string): Promise<SiteId> {
