@@ -51,6 +51,11 @@ export const PROBLEMS = {
   ],
   "lease-superseded": [409, "Lease superseded", "A newer lease exists; drop this one."],
   "lease-unknown": [404, "Lease unknown", "This agent does not hold that lease; drop it."],
+  "login-locked": [
+    429,
+    "Login locked",
+    "Try again after the time in Retry-After; an administrator can unlock the user before that.",
+  ],
   "malformed": [400, "Malformed request", "Send well-formed JSON."],
   "method-not-allowed": [405, "Method not allowed", "See /api/docs for the methods of this path."],
   "not-found": [

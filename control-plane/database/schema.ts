@@ -84,6 +84,19 @@ export interface SessionsTable {
   expiresAt: Temporal.Instant;
 }
 
+export interface LoginFailuresTable {
+  counter: string;
+  failures: number;
+  lastFailedAt: Generated<Temporal.Instant>;
+}
+
+export interface KnownBrowsersTable {
+  secretSha256: string;
+  userId: UserId;
+  createdAt: Generated<Temporal.Instant>;
+  lastUsedAt: Generated<Temporal.Instant>;
+}
+
 export interface ApiTokensTable {
   id: ApiTokenId;
   userId: UserId;
@@ -788,6 +801,8 @@ export interface Database {
   ticks: TicksTable;
   users: UsersTable;
   sessions: SessionsTable;
+  loginFailures: LoginFailuresTable;
+  knownBrowsers: KnownBrowsersTable;
   apiTokens: ApiTokensTable;
   setupLinks: SetupLinksTable;
   roles: RolesTable;

@@ -6,6 +6,8 @@ import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
 import { deleteOldImports } from "../inventory/import_store.ts";
 import { trimOutbox } from "../outbox/retention.ts";
+import { deleteOldBrowsers } from "../sessions/browser_store.ts";
+import { deleteOldFailures } from "../sessions/failure_store.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import type { LiveSettings } from "../settings/live_settings.ts";
 import { pause } from "../pause.ts";
@@ -86,6 +88,8 @@ async function readAgain({ settings }: MaintenanceServices): Promise<void> {
 async function keepHouse(db: Kysely<Database>): Promise<void> {
   await makePartitions(db);
   await deleteExpiredSessions(db);
+  await deleteOldFailures(db);
+  await deleteOldBrowsers(db);
   await forgetOldProofs(db);
   await deleteOldParts(db);
   await refreshPlans(db);

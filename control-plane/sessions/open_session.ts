@@ -9,7 +9,8 @@ import type { LiveSettings } from "../settings/live_settings.ts";
 import { dueOf } from "../users/due.ts";
 import type { Passwords } from "../users/passwords.ts";
 import { type ShownUser, toUser, type UserRow } from "../users/store.ts";
-import { insertSession, type OpenedSession } from "./store.ts";
+import { knowBrowser, KNOWN_BROWSER_DAYS } from "./browser_store.ts";
+import { insertSession } from "./store.ts";
 
 /** What everything needs that logs people in. */
 export interface OpenSessionServices {
@@ -19,14 +20,19 @@ export interface OpenSessionServices {
   readonly settings: LiveSettings;
 }
 
-type Origin = Pick<RouteContext, "address" | "requestId" | "request">;
+/** Where a login comes from, and how it sets its cookies. */
+export interface Origin extends Pick<RouteContext, "address" | "requestId" | "request"> {
+  readonly cookie: SessionCookie;
+}
 
-/** Logs a person in: opens a session and writes down from where. Returns what the cookie holds, and for how long. */
+const DAY_SECONDS = 86_400;
+
+/** Logs a person in: opens a session and writes down from where. Returns the `Set-Cookie` headers of the reply. */
 export async function openSession(
   tx: Transaction<Database>,
   user: UserRow,
   from: Origin,
-): Promise<Pick<OpenedSession, "secret" | "seconds">> {
+): Promise<readonly string[]> {
   const { id, secret, seconds } = await insertSession(tx, {
     userId: user.id,
     userAgent: from.request.headers.get("user-agent") ?? "",
@@ -37,7 +43,20 @@ export async function openSession(
     action: "session.create",
     target: { kind: "session", id },
   });
-  return { secret, seconds };
+  const known = { userId: user.id, secret: from.cookie.readBrowser(from.request) };
+  const browser = await knowBrowser(tx, known);
+  return [
+    from.cookie.set(secret, seconds),
+    from.cookie.setBrowser(browser, KNOWN_BROWSER_DAYS * DAY_SECONDS),
+  ];
+}
+
+/** Lets the reply set cookies. */
+export function setCookies(
+  context: Pick<RouteContext, "setHeader">,
+  cookies: readonly string[],
+): void {
+  for (const cookie of cookies) context.setHeader("set-cookie", cookie);
 }
 
 /** Who a fresh session of `user` will speak for, as an audit row names them: what they may do is not looked up. */

@@ -16,12 +16,13 @@ import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
-import { route } from "../http/route.ts";
+import { route, type RouteContext } from "../http/route.ts";
 import { readGrants } from "../permissions/read_grants.ts";
-import { findUser, findUserByName, setPassword, type ShownUser } from "../users/store.ts";
+import { findUser, setPassword, type ShownUser } from "../users/store.ts";
 import type { LoginThrottle } from "./login_throttle.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
-import { openSession, type OpenSessionServices, toMe } from "./open_session.ts";
+import { checkPassword } from "./check_password.ts";
+import { openSession, type OpenSessionServices, setCookies, toMe } from "./open_session.ts";
 import { deleteSession, deleteSessionsOf, selectSessions } from "./store.ts";
 
 export interface SessionServices extends OpenSessionServices {
@@ -38,9 +39,9 @@ export function mountSessions(app: App, services: SessionServices): void {
 function mountLogin(app: App, services: SessionServices): void {
   const { db, cookie } = services;
   route(app, login, async ({ body }, context) => {
-    const user = await checkPassword(services, { ...body, address: context.address });
-    const opened = await inTransaction(db, (tx) => openSession(tx, user, context));
-    context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
+    const user = await checkPassword(services, { ...body, ...guesserOf(services, context) });
+    const from = { ...context, cookie };
+    setCookies(context, await inTransaction(db, (tx) => openSession(tx, user, from)));
     return toMe(user, await readGrants(db, user.id), "session");
   });
   route(app, logout, async (_input, context) => {
@@ -92,9 +93,8 @@ function mountOwnPassword(app: App, services: SessionServices): void {
     await checkNewPassword(settings, body.newPassword, "newPassword");
     const except = requireBrowserSession(context.caller);
     const { userId, username } = context.caller;
-    const { address } = context;
     const { passwordHash: replacing } = await checkPassword(services, {
-      ...{ username, address, password: body.currentPassword },
+      ...{ username, password: body.currentPassword, ...guesserOf(services, context) },
     });
     refuseSame(body);
     const passwordHash = await passwords.hash(body.newPassword);
@@ -120,37 +120,11 @@ function changedMeanwhile(): never {
   throw new ProblemError("conflict", "Somebody has given you another password meanwhile.");
 }
 
-interface Attempt {
-  readonly username: string;
-  readonly password: string;
-  readonly address: string;
-}
-
-/** One answer, in one time, for an unknown name, a wrong password and a disabled user. */
-async function checkPassword(
-  { db, passwords, throttle, settings }: SessionServices,
-  { username, password, address }: Attempt,
-): Promise<ShownUser> {
-  throttle.begin(username, address, await settings.read());
-  const { user, matches } = await comparePassword({ db, passwords }, username, password)
-    .catch((error: unknown) => {
-      throttle.giveBack(username, address);
-      throw error;
-    });
-  if (!user || !matches || user.disabledAt !== null) {
-    throw new ProblemError("invalid-credentials", "The user name or the password is wrong.");
-  }
-  throttle.succeed(username, address);
-  return user;
-}
-
-async function comparePassword(
-  { db, passwords }: Pick<SessionServices, "db" | "passwords">,
-  username: string,
-  password: string,
+function guesserOf(
+  { cookie }: SessionServices,
+  { address, requestId, request }: Pick<RouteContext, "address" | "requestId" | "request">,
 ) {
-  const user = await findUserByName(db, username);
-  return { user, matches: await passwords.matches(password, user?.passwordHash) };
+  return { address, requestId, browser: cookie.readBrowser(request) };
 }
 
 async function ownUser(db: Kysely<Database>, id: UserId): Promise<ShownUser> {

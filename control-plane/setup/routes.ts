@@ -10,7 +10,14 @@ import type { Database } from "../database/schema.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
 import { grantsOf } from "../permissions/grants.ts";
-import { callerOf, openSession, type OpenSessionServices, toMe } from "../sessions/open_session.ts";
+import {
+  callerOf,
+  openSession,
+  type OpenSessionServices,
+  setCookies,
+  toMe,
+} from "../sessions/open_session.ts";
+import { unlockUser } from "../sessions/failure_store.ts";
 import { deleteSessionsOf } from "../sessions/store.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
 import {
@@ -40,7 +47,7 @@ function mountFirstAdministrator(app: App, services: OpenSessionServices): void 
     if (!found) deadLink();
     await checkNewPassword(settings, password);
     const passwordHash = await passwords.hash(password);
-    const { user, opened } = await refuseDuplicates(
+    const { user, cookies } = await refuseDuplicates(
       DUPLICATES,
       () =>
         inTransaction(db, async (tx) => {
@@ -51,10 +58,10 @@ function mountFirstAdministrator(app: App, services: OpenSessionServices): void 
           const target = { kind: "user", id: user.id };
           const actor = actorOf({ ...context, caller: callerOf(user, "") });
           await writeAudit(tx, { actor, action: "user.set_up", target });
-          return { user, opened: await openSession(tx, user, context) };
+          return { user, cookies: await openSession(tx, user, { ...context, cookie }) };
         }),
     );
-    context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
+    setCookies(context, cookies);
     return toMe(user, grantsOf({ ...user, rules: [] }), "session");
   });
 }
@@ -66,7 +73,7 @@ function mountRecovery(app: App, services: OpenSessionServices): void {
     if (!await findSetupLink(db, link)) deadLink();
     await checkNewPassword(settings, body.password);
     const passwordHash = await passwords.hash(body.password);
-    const { user, opened } = await inTransaction(db, async (tx) => {
+    const { user, cookies } = await inTransaction(db, async (tx) => {
       await lockAdministrators(tx);
       const used = await useSetupLink(tx, link);
       if (!used?.userId) return deadLink();
@@ -74,12 +81,13 @@ function mountRecovery(app: App, services: OpenSessionServices): void {
       const user = await stillAdministrator(tx, used.userId);
       await deleteSessionsOf(tx, user.id);
       await revokeApiTokensOf(tx, user.id);
+      await unlockUser(tx, user.id);
       const target = { kind: "user", id: user.id };
       const actor = actorOf({ ...context, caller: callerOf(user, "") });
       await writeAudit(tx, { actor, action: "user.recover", target });
-      return { user, opened: await openSession(tx, user, context) };
+      return { user, cookies: await openSession(tx, user, { ...context, cookie }) };
     });
-    context.setHeader("set-cookie", cookie.set(opened.secret, opened.seconds));
+    setCookies(context, cookies);
     return toMe(user, grantsOf({ ...user, rules: [] }), "session");
   });
 }

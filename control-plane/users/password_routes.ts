@@ -1,4 +1,4 @@
-import { demandPasswordChange, resetPassword } from "@rookery/shared/api/users.ts";
+import { demandPasswordChange, resetPassword, unlockUser } from "@rookery/shared/api/users.ts";
 import type { UserId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
@@ -7,13 +7,14 @@ import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { route } from "../http/route.ts";
+import * as failures from "../sessions/failure_store.ts";
 import { deleteSessionsOf } from "../sessions/store.ts";
 import { readManaged } from "./change_user.ts";
 import { checkNewPassword } from "./password_policy.ts";
 import type { UserServices } from "./routes.ts";
 import { demandNewPassword, setPassword } from "./store.ts";
 
-/** What an administrator does with the passwords of others. */
+/** What an administrator does with the passwords of others, and with wrong ones. */
 export function mountPasswords(app: App, { db, passwords, settings }: UserServices): void {
   route(app, resetPassword, async ({ params: { userId }, body }, context) => {
     requireBrowserSession(context.caller);
@@ -26,6 +27,7 @@ export function mountPasswords(app: App, { db, passwords, settings }: UserServic
       await setPassword(tx, userId, { passwordHash, mustChangePassword });
       // Whoever was in by the old password is out; their API tokens are suspended, or go on if nothing is demanded.
       await deleteSessionsOf(tx, userId);
+      await failures.unlockUser(tx, userId);
       const target = { kind: "user", id: userId };
       const entry = { actor: actorOf(context), action: "user.reset_password", target };
       await writeAudit(tx, { ...entry, detail: { mustChangePassword } });
@@ -39,6 +41,16 @@ export function mountPasswords(app: App, { db, passwords, settings }: UserServic
       await demandNewPassword(tx, userId);
       const target = { kind: "user", id: userId };
       await writeAudit(tx, { actor: actorOf(context), action: "user.demand_password", target });
+    });
+  });
+
+  route(app, unlockUser, async ({ params: { userId } }, context) => {
+    requireBrowserSession(context.caller);
+    await inTransaction(db, async (tx) => {
+      await readManaged(tx, userId, context.caller);
+      await failures.unlockUser(tx, userId);
+      const target = { kind: "user", id: userId };
+      await writeAudit(tx, { actor: actorOf(context), action: "user.unlock", target });
     });
   });
 }

@@ -5,6 +5,8 @@ import type { HashAnswer, HashOrder } from "./password_worker.ts";
 export interface Passwords extends Disposable {
   /** An encoded argon2id hash with parameters and salt. */
   hash(password: string): Promise<string>;
+  /** How many hashes were computed so far, to make one or to compare. */
+  computed(): number;
   /** Takes the same time for a missing hash as for a wrong password: time must not tell who exists. */
   matches(password: string, hash: string | null | undefined): Promise<boolean>;
 }
@@ -42,6 +44,7 @@ export function startPasswords(): Passwords {
       const { matches } = await thread.ask(order);
       return matches === true && typeof hash === "string";
     },
+    computed: () => thread.computed,
     [Symbol.dispose]: () => thread.stop(),
   };
 }
@@ -66,12 +69,14 @@ class HashThread {
   });
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
+  #computed = 0;
   #stopped = false;
 
   constructor() {
     this.#worker.onmessage = ({ data }: MessageEvent<HashAnswer>) => {
       const waiting = this.#waiting.get(data.id);
       this.#waiting.delete(data.id);
+      this.#computed++;
       if (data.failure === undefined) waiting?.resolve(data);
       else waiting?.reject(new Error(`Cannot hash a password: ${data.failure}`));
     };
@@ -79,6 +84,10 @@ class HashThread {
       event.preventDefault();
       this.#end(new Error(`Cannot hash passwords: the thread ended: ${event.message}`));
     };
+  }
+
+  get computed(): number {
+    return this.#computed;
   }
 
   ask(order: Omit<HashOrder, "id">): Promise<HashAnswer> {

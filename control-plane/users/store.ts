@@ -6,11 +6,15 @@ import type { Duplicates } from "../database/constraints.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database, UsersTable } from "../database/schema.ts";
 import { ADMINISTRATOR_ROLE } from "../roles/built_in.ts";
+import { lockedUntilOf } from "../sessions/failure_store.ts";
 import { canonicalUsername } from "./username.ts";
 
 export type UserRow = Selectable<UsersTable>;
-/** A user with the roles that they have. */
-export type ShownUser = UserRow & { readonly roleIds: RoleId[] };
+/** A user with the roles that they have, and whether they are locked. */
+export type ShownUser = UserRow & {
+  readonly roleIds: RoleId[];
+  readonly lockedUntil: Temporal.Instant | null;
+};
 
 /** The roles of the user in the row `users`; that of administrators stands in no row of its own. */
 export const roleIdsOf = sql<RoleId[]>`array(
@@ -29,6 +33,7 @@ export function toUser(row: ShownUser): User {
     roleIds: row.roleIds,
     disabledAt: row.disabledAt?.toString() ?? null,
     mustChangePassword: row.mustChangePassword,
+    lockedUntil: row.lockedUntil?.toString() ?? null,
     createdAt: row.createdAt.toString(),
   };
 }
@@ -57,7 +62,8 @@ export function selectUsers(
 }
 
 function selectShown(db: Kysely<Database>) {
-  return db.selectFrom("users").selectAll().select(roleIdsOf.as("roleIds"));
+  return db.selectFrom("users").selectAll().select(roleIdsOf.as("roleIds"))
+    .select(lockedUntilOf.as("lockedUntil"));
 }
 
 /** What a user shares with nobody, for `refuseDuplicates`. */
@@ -82,7 +88,8 @@ export function insertUser(
 ): Promise<ShownUser> {
   const held = { disabledAt: null, email, mustChangePassword };
   return db.insertInto("users").values({ id: newId(), ...held, ...user })
-    .returningAll().returning(roleIdsOf.as("roleIds")).executeTakeFirstOrThrow();
+    .returningAll().returning(roleIdsOf.as("roleIds"))
+    .returning(lockedUntilOf.as("lockedUntil")).executeTakeFirstOrThrow();
 }
 
 export interface UserChange {

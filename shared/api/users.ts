@@ -34,6 +34,8 @@ export const User = z.object({
   disabledAt: Instant.nullable(),
   /** They have to choose a new password before they or their API tokens do anything else. */
   mustChangePassword: z.boolean(),
+  /** Too many wrong passwords: until then nobody logs in by this name but from browsers that did so before. */
+  lockedUntil: Instant.nullable(),
   createdAt: Instant,
 }).meta({ id: "User" });
 export type User = z.infer<typeof User>;
@@ -114,6 +116,14 @@ export const demandPasswordChange = endpoint({
   path: "/api/v1/users/:userId/password-demand",
   access: "users:write",
   summary: "Let a user and their API tokens do nothing until they have chosen a new password",
+  params: UserParams,
+});
+
+export const unlockUser = endpoint({
+  method: "POST",
+  path: "/api/v1/users/:userId/unlock",
+  access: "users:write",
+  summary: "Let a user log in again at once who is locked after too many wrong passwords",
   params: UserParams,
 });
 

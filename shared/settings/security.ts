@@ -40,4 +40,16 @@ export const SECURITY = {
     description: "How long the wait between two guesses at a password becomes at most",
     unit: "seconds",
   }),
+  "security.lockout_failures": setting({
+    schema: z.int().min(2).max(1_000),
+    default: 10,
+    description: "Wrong passwords in a row, for one account from everywhere, until it is locked",
+    unit: "attempts",
+  }),
+  "security.lockout_minutes": setting({
+    schema: z.int().min(1).max(1_440),
+    default: 15,
+    description: "How long it stays locked after the last of them; for those that are, too",
+    unit: "minutes",
+  }),
 } as const;

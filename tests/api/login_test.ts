@@ -8,9 +8,18 @@ import {
   logout,
   revokeSession,
 } from "@rookery/shared/api/sessions.ts";
-import { createUser, updateUser } from "@rookery/shared/api/users.ts";
+import { resetSetting, updateSettings } from "@rookery/shared/api/settings.ts";
+import { recover } from "@rookery/shared/api/setup.ts";
+import {
+  createUser,
+  deleteUser,
+  getUser,
+  unlockUser,
+  updateUser,
+} from "@rookery/shared/api/users.ts";
 import { ProblemError, type ProblemType } from "@rookery/shared/problem.ts";
 import { runMaintenance } from "../../control-plane/jobs/maintenance.ts";
+import { recoverAdministrator } from "../../control-plane/setup/setup_link.ts";
 import { until } from "../support/agent_bench.ts";
 import { ADMINISTRATOR, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
@@ -18,6 +27,8 @@ import { ADMINISTRATOR_HASH } from "../support/passwords.ts";
 
 const database = testDatabase();
 const plane = testControlPlane(database);
+/** Another replica. */
+const other = testControlPlane(database);
 const { username, password } = ADMINISTRATOR;
 
 Deno.test("the administrator's hash that tests begin with is one of that password", async () => {
@@ -56,6 +67,86 @@ Deno.test("login answers alike for a wrong password, an unknown name and a disab
   const problems = await Promise.all(replies.map((reply) => reply.json()));
   const texts = problems.map((problem) => JSON.stringify({ ...problem, instance: "" }));
   assert.equal(new Set(texts).size, 1);
+});
+
+Deno.test("login hashes once for each attempt, whether there is such a user or not", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "worked", password };
+  await admin.call(createUser, { body });
+  await admin.call(createUser, { body: { ...body, username: "unworked" } }).then(({ id }) =>
+    admin.call(updateUser, { params: { userId: id }, body: { disabled: true } })
+  );
+  const { passwords } = plane.services;
+  for (const [name, guess] of [["worked", "wrong"], ["no.such.name", "wrong"], ["unworked", "x"]]) {
+    const before = passwords.computed();
+    assert.equal((await attempt(name ?? "", guess ?? "")).status, 401);
+    assert.equal(passwords.computed() - before, 1, name);
+  }
+});
+
+Deno.test("too many wrong passwords lock a name at every replica, whether anybody has it or not, until unlocked", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "locked", password };
+  const { id: userId } = await admin.call(createUser, { body });
+  await admin.call(updateSettings, { body: { "security.lockout_failures": 3 } });
+  await other.services.settings.refresh();
+  const told = [];
+  for (const name of ["LOCKED", "locked.by.nobody"]) {
+    await attempt(name, "wrong password");
+    await attempt(name, "wrong password", other);
+    assert.equal((await attempt(name, "wrong password")).status, 401);
+    const refused = await attempt(name, password, other);
+    assert.equal(refused.status, 429);
+    const seconds = Number(refused.headers.get("retry-after"));
+    assert.ok(seconds > 600 && seconds <= 900, `${seconds}`);
+    told.push({ ...await refused.json(), instance: "", retryAfterSeconds: 900 });
+  }
+  assert.deepEqual(told[0], told[1]);
+  assert.equal(told[0].type, "/problems/login-locked");
+  const params = { userId };
+  const { lockedUntil } = await admin.call(getUser, { params });
+  const minutes = Temporal.Now.instant().until(lockedUntil ?? assert.fail()).total("minutes");
+  assert.ok(minutes > 10 && minutes <= 15, `${minutes}`);
+  await admin.call(unlockUser, { params });
+  assert.equal((await admin.call(getUser, { params })).lockedUntil, null);
+  await plane.logIn("locked", password);
+  const { items } = await admin.call(listAuditRows, { query: { targetId: userId } });
+  assert.deepEqual(items.map(({ action, actorKind }) => [action, actorKind]).slice(0, 2), [
+    ["user.unlock", "user"],
+    ["user.lock_out", "system"],
+  ]);
+  await admin.call(resetSetting, { params: { key: "security.lockout_failures" } });
+});
+
+Deno.test("a stranger cannot keep an administrator out: a known browser, time, and a link of the console let in", async () => {
+  const admin = await plane.administrator();
+  const body = { username: "chief", password, administrator: true };
+  const { id: userId } = await admin.call(createUser, { body });
+  await admin.call(updateSettings, { body: { "security.lockout_failures": 2 } });
+  const guess = (tried: string, browser?: string) =>
+    attempt("chief", tried, plane, browser).then(({ status }) => status);
+  const lock = async () => {
+    assert.deepEqual([await guess("wrong"), await guess("wrong")], [401, 401]);
+    assert.equal(await guess(password), 429);
+  };
+  const own = browserOf(await attempt("chief", body.password));
+  await lock();
+  assert.equal(await guess(password, own), 200);
+  const foreign = browserOf(await attempt(username, password));
+  assert.equal(await guess(password, foreign), 429);
+  await database.sql`update login_failures set last_failed_at = now() - interval '16 minutes'`;
+  assert.equal(await guess(password), 200);
+  await lock();
+  const { db, publicUrl } = plane.services;
+  const link = await recoverAdministrator(db, { username: "chief", publicUrl });
+  const recovery = { token: link.hash.slice(1), password };
+  await plane.call(recover, { body: recovery });
+  assert.equal(await guess(password), 200);
+  assert.deepEqual([await guess("wrong", own), await guess("wrong", own)], [401, 401]);
+  assert.equal(await guess(password, own), 429);
+  assert.equal(await guess(password), 200);
+  await admin.call(deleteUser, { params: { userId } });
+  await admin.call(resetSetting, { params: { key: "security.lockout_failures" } });
 });
 
 Deno.test("login makes whoever guesses wait, with Retry-After, and not the others", async () => {
@@ -203,12 +294,24 @@ Deno.test("neither database, nor log, nor audit holds a password or a session's 
   for (const secret of secrets) assert.equal(told.includes(secret), false);
 });
 
-function attempt(name: string, guess: string): Promise<Response> {
-  return plane.fetch("/api/v1/login", {
+function attempt(
+  name: string,
+  guess: string,
+  replica = plane,
+  browser: string | undefined = undefined,
+): Promise<Response> {
+  return replica.fetch("/api/v1/login", {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...browser && { cookie: browser } },
     body: JSON.stringify({ username: name, password: guess }),
   });
+}
+
+/** The cookie by which a browser is known in which somebody has just logged in. */
+function browserOf(reply: Response): string {
+  const [, cookie = ""] = reply.headers.getSetCookie();
+  assert.match(cookie, /^rookery-browser=rkb_[\w-]{43}; Max-Age=15552000; Path=\/; HttpOnly; Same/);
+  return cookie.split(";")[0] ?? "";
 }
 
 async function refusedAs(type: ProblemType, promise: Promise<unknown>): Promise<void> {

@@ -195,6 +195,35 @@ effect("security.login_longest_wait_seconds", "ends the growth of waits", async 
   assert.ok(await wait() <= 30);
 });
 
+/** Another name after so many wrong passwords, and what the next one is answered. */
+async function failTimes(failures: number) {
+  const username = freshName("user").replace(" ", ".");
+  const attempt = () => plane.logIn(username, "wrong password").catch((error) => error);
+  for (let n = 0; n < failures; n++) assert.equal((await attempt()).type, "invalid-credentials");
+  return { username, next: attempt };
+}
+
+effect("security.lockout_failures", "says how many wrong passwords lock", async ({ set }) => {
+  assert.equal((await (await failTimes(4)).next()).type, "invalid-credentials");
+  await set(4);
+  assert.equal((await (await failTimes(4)).next()).type, "login-locked");
+  assert.equal((await (await failTimes(3)).next()).type, "invalid-credentials");
+});
+
+effect("security.lockout_minutes", "says how long, for those who are locked too", async (trial) => {
+  const { admin, set } = trial;
+  await atMaker(admin, updateSettings, { body: { "security.lockout_failures": 2 } });
+  const { next } = await failTimes(2);
+  const seconds = async () => (await next()).retryAfterSeconds;
+  assert.ok(await seconds() > 600);
+  await set(2);
+  assert.ok(await seconds() <= 120);
+  await database.sql`update login_failures set last_failed_at = now() - interval '121 seconds'`;
+  assert.equal((await next()).type, "invalid-credentials");
+  const params = { key: "security.lockout_failures" };
+  await atMaker(admin, resetSetting, { params });
+});
+
 const SITES = [
   ["site_defaults.host_key_policy", "hostKeyPolicy", "strict"],
   ["site_defaults.max_live", "maxLive", 7],

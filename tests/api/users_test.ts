@@ -50,8 +50,9 @@ Deno.test("create: the fields are those given and stored; the password stands no
   const body = { username: "created", displayName: "Cia Created", roleIds: [VIEWERS] };
   const user = await admin.call(createUser, { body: { ...body, password } });
   const { id, createdAt: _at, ...fields } = user;
-  const usual = { administrator: false, disabledAt: null, email: null, mustChangePassword: false };
-  assert.deepEqual(fields, { ...body, ...usual });
+  const usual = { administrator: false, email: null, mustChangePassword: false, lockedUntil: null };
+  const enabled = { disabledAt: null };
+  assert.deepEqual(fields, { ...body, ...usual, ...enabled });
   const [row] = await database.sql`
     select username, display_name, administrator, password_hash from users where id = ${id}`;
   assert.deepEqual([row?.username, row?.display_name, row?.administrator], [

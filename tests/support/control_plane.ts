@@ -153,7 +153,8 @@ async function enter(
   let setCookie = "";
   await run(async (request) => {
     const response = await send(request);
-    setCookie = response.headers.get("set-cookie") ?? "";
+    // The first is that of the session; the other one says which browser it is.
+    setCookie = response.headers.getSetCookie()[0] ?? "";
     return response;
   });
   const cookie = setCookie.split(";")[0] ?? "";
