@@ -1,9 +1,12 @@
 import { type Kysely, sql, type Transaction } from "kysely";
+import type { AuditFilter } from "@rookery/shared/api/audit.ts";
 import type { SiteId } from "@rookery/shared/ids.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import type { Caller } from "../http/caller.ts";
 import { type Scope, whereVisible } from "../permissions/scope.ts";
+import { maskSecrets } from "./mask_secrets.ts";
+import { rowMatches } from "./row_filter.ts";
 
 /** Who did something, from where, in which request. */
 export interface Actor {
@@ -72,31 +75,29 @@ function rowOf({ actor, action, target, siteId, detail }: AuditEntry) {
     siteId: siteId ?? null,
     address: actor.address,
     requestId: actor.requestId,
-    detail: detail ?? {},
+    detail: maskSecrets(detail ?? {}),
   };
 }
 
 /** Which rows, newest first; `before` is the position of the last row of the page before. */
-export interface AuditSelection {
+export interface AuditSelection extends AuditFilter {
   readonly scope: Scope;
   readonly limit: number;
-  readonly before?: { readonly xid: string; readonly id: string } | undefined;
-  readonly action?: string | undefined;
-  readonly targetId?: string | undefined;
+  readonly before?: { readonly at: string; readonly id: string } | undefined;
 }
 
 /**
  * Reads audit rows for people, newest first. It is no source for an export: a transaction that began earlier and commits
- * later puts its rows behind pages that were read already.
+ * later puts its rows behind pages that were read already (`export_rows.ts`).
  */
 export function selectAuditRows(db: Kysely<Database>, selection: AuditSelection) {
-  const { before, action, targetId } = selection;
-  return whereVisible(db.selectFrom("auditRows").selectAll(), "siteId", selection.scope)
+  const { before, scope, limit, ...filter } = selection;
+  return whereVisible(db.selectFrom("auditRows").selectAll(), "siteId", scope)
+    .where(rowMatches(filter))
     .$if(
       before !== undefined,
-      (query) => query.where(sql<boolean>`(xid, id) < (${before?.xid}::xid8, ${before?.id}::uuid)`),
+      (query) =>
+        query.where(sql<boolean>`(at, id) < (${before?.at}::timestamptz, ${before?.id}::uuid)`),
     )
-    .$if(action !== undefined, (query) => query.where("action", "=", action ?? ""))
-    .$if(targetId !== undefined, (query) => query.where("targetId", "=", targetId ?? ""))
-    .orderBy("xid", "desc").orderBy("id", "desc").limit(selection.limit).execute();
+    .orderBy("at", "desc").orderBy("id", "desc").limit(limit).execute();
 }

@@ -163,17 +163,24 @@ export interface AuditRowsTable {
   address: Generated<string>;
   requestId: Generated<string>;
   detail: Generated<unknown>;
+  incarnation: Generated<number>;
 }
 
 export interface AuditSegmentsTable {
-  id: string;
-  firstRowId: string;
-  lastRowId: string;
+  number: string;
   rowCount: number;
-  sha256: string;
-  previousSha256: string;
-  signature: string;
+  lastIncarnation: number;
+  lastXid: string;
+  lastId: string;
+  newestAt: Temporal.Instant;
   sealedAt: Generated<Temporal.Instant>;
+  signature: string;
+  rowDigests: Uint8Array;
+}
+
+export interface AuditFloorTable {
+  singleton: Generated<boolean>;
+  signature: string;
 }
 
 export interface TenantsTable {
@@ -811,6 +818,7 @@ export interface Database {
   userRoles: UserRolesTable;
   auditRows: AuditRowsTable;
   auditSegments: AuditSegmentsTable;
+  auditFloor: AuditFloorTable;
   tenants: TenantsTable;
   sites: SitesTable;
   credentials: CredentialsTable;

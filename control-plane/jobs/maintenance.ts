@@ -1,4 +1,6 @@
 import { type Kysely, sql } from "kysely";
+import { dropOldSegments } from "../audit/drop_segments.ts";
+import { sealAuditRows, type SealServices } from "../audit/seal_rows.ts";
 import { forgetOldProofs } from "../agents/used_proofs.ts";
 import { orderChanged } from "../change_hints/order_changed.ts";
 import { deleteOldParts } from "../backups/upload_parts.ts";
@@ -23,14 +25,13 @@ const REAP_MS = 2_000;
 const HINTS_MS = 2_000;
 const POLICIES_MS = 2_000;
 const SETTINGS_MS = 1_000;
+const SEAL_MS = 10_000;
 const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
 const PARTITIONED = ["attempts", "backups", "job_log"];
 const WEEKS_AHEAD = 4;
 
-export interface MaintenanceServices {
-  readonly db: Kysely<Database>;
-  readonly log: Log;
+export interface MaintenanceServices extends SealServices {
   readonly settings: LiveSettings;
 }
 
@@ -45,7 +46,8 @@ export async function runMaintenance(
     repeat(() => decideRuns(services), { everyMs: POLICIES_MS, signal, log: services.log }),
     repeat(() => makeRuns(services, signal), { everyMs: POLICIES_MS, signal, log: services.log }),
     repeat(() => readAgain(services), { everyMs: SETTINGS_MS, signal, log: services.log }),
-    repeat(() => keepHouse(services.db), {
+    repeat(() => seal(services), { everyMs: SEAL_MS, signal, log: services.log }),
+    repeat(() => keepHouse(services), {
       everyMs: HOUSEKEEPING_MS,
       signal,
       log: services.log,
@@ -85,7 +87,12 @@ async function readAgain({ settings }: MaintenanceServices): Promise<void> {
   await settings.read();
 }
 
-async function keepHouse(db: Kysely<Database>): Promise<void> {
+async function seal(services: MaintenanceServices): Promise<void> {
+  await sealAuditRows(services);
+}
+
+async function keepHouse(services: MaintenanceServices): Promise<void> {
+  const { db } = services;
   await makePartitions(db);
   await deleteExpiredSessions(db);
   await deleteOldFailures(db);
@@ -97,6 +104,7 @@ async function keepHouse(db: Kysely<Database>): Promise<void> {
   await trimOutbox(db);
   await deleteOldImports(db);
   await forgetTimeouts(db);
+  await dropOldSegments(services);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

@@ -37,6 +37,8 @@ export interface KeyRing {
   readonly signingPublicJwks: readonly PublicJwk[];
   /** Checks what one of those signed; undefined for an unknown or retired one. */
   readonly signingPublicKey: (kid: string) => CryptoKey | undefined;
+  /** Checks what any signing key ever signed, also one that is retired: for records that outlive their keys. */
+  readonly anySigningPublicKey: (kid: string) => CryptoKey | undefined;
   /** Why agents are to trust these keys (`KeyStatement`), oldest first; `issuer` names the installation. */
   readonly statements: (issuer: string) => Promise<readonly string[]>;
   /** Agents seal to this one what only the control plane may open. */
@@ -63,14 +65,16 @@ export async function loadKeyRing(
 
 /** Imports the keys of a key file. */
 export async function openKeyRing(file: KeyFile): Promise<KeyRing> {
-  const signing = activeFirst(await importPairs(file.signing));
-  const sealing = activeFirst(await importPairs(file.sealing));
+  const everSigning = await Promise.all(file.signing.map(importPair));
+  const signing = activeFirst(everSigning.filter(isInUse));
+  const sealing = activeFirst((await Promise.all(file.sealing.map(importPair))).filter(isInUse));
   const keks = new Map(await Promise.all(file.kek.map(importKek)));
   const derivation = await importRoot(file.derivation.key);
   return {
     signing: signing[0],
     signingPublicJwks: signing.map((pair) => pair.publicJwk),
     signingPublicKey: (kid) => signing.find((pair) => pair.kid === kid)?.publicKey,
+    anySigningPublicKey: (kid) => everSigning.find((pair) => pair.kid === kid)?.publicKey,
     statements: onceFor((issuer) => statementsOf(file, { issuer, by: signing[0] })),
     sealing: sealing[0],
     sealingKey: (kid) => sealing.find((pair) => pair.kid === kid),
@@ -94,9 +98,8 @@ export async function openKeyRing(file: KeyFile): Promise<KeyRing> {
 type ListedKey = SigningKey | SealingKey;
 
 /** A retired key has no private half any more: it stands in the file for its public half and its statement. */
-async function importPairs(keys: readonly ListedKey[]) {
-  const pairs = await Promise.all(keys.map(importPair));
-  return pairs.filter((pair) => pair.retiredAt === undefined);
+function isInUse({ retiredAt }: { readonly retiredAt: string | undefined }): boolean {
+  return retiredAt === undefined;
 }
 
 /** Remembers the last answer: the statements are asked for by every agent that starts. */

@@ -55,6 +55,7 @@ export class LiveKeyRing implements KeyRing {
   }
 
   readonly signingPublicKey = (kid: string) => this.#ring.signingPublicKey(kid);
+  readonly anySigningPublicKey = (kid: string) => this.#ring.anySigningPublicKey(kid);
   readonly sealingKey = (kid: string) => this.#ring.sealingKey(kid);
   readonly kek = (id: string) => this.#ring.kek(id);
   readonly statements = (issuer: string) => this.#fresh().statements(issuer);

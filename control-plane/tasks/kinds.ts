@@ -1,6 +1,7 @@
 import type { Kysely, Transaction } from "kysely";
 import type { TaskKind } from "@rookery/shared/api/tasks.ts";
 import type { Database } from "../database/schema.ts";
+import { verifyAudit } from "../audit/verify_task.ts";
 import { applyRetention } from "../backups/apply_retention.ts";
 import { checkConfigurations } from "../backups/check_configurations.ts";
 import { applyImport } from "../inventory/apply_import.ts";
@@ -23,7 +24,12 @@ export type Batch =
     readonly found?: readonly string[];
   }
   | { readonly state: "completed"; readonly done: number; readonly found?: readonly string[] }
-  | { readonly state: "failed"; readonly done: number; readonly error: string };
+  | {
+    readonly state: "failed";
+    readonly done: number;
+    readonly error: string;
+    readonly found?: readonly string[];
+  };
 
 /** How a kind of task is done: in batches of at most a second, each in one transaction with the note of its progress. */
 export interface TaskWork {
@@ -46,4 +52,5 @@ export const TASK_KINDS = {
   apply_import: applyImport,
   undo_import: undoImport,
   apply_retention: applyRetention,
+  verify_audit: verifyAudit,
 } as const satisfies Record<TaskKind, TaskWork>;

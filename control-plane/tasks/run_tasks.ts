@@ -87,7 +87,7 @@ async function runBatch(
       cursor: batch.state === "more" ? batch.cursor : cursor,
       done,
     });
-    if (batch.state !== "failed") await noteFound(tx, task.id, batch.found ?? []);
+    await noteFound(tx, task.id, batch.found ?? []);
     if (batch.state !== "more") {
       await lease.endTask(tx, task, batch.state === "failed" ? batch.error : null);
     }

@@ -7,6 +7,7 @@ import { listOf, Page, someOf, text } from "./page.ts";
  * `rewrap_keys`: wraps every data key anew by the current key-encryption key. `check_configurations`: opens every stored
  * configuration and holds it against its digest. `apply_import`, `undo_import`: makes and changes devices as an import says,
  * and takes that back. `apply_retention`: deletes old revisions, and contents that nothing refers to any more.
+ * `verify_audit`: holds the audit log against its sealed segments.
  */
 export const TaskKind = z.enum([
   "rewrap_keys",
@@ -14,6 +15,7 @@ export const TaskKind = z.enum([
   "apply_import",
   "undo_import",
   "apply_retention",
+  "verify_audit",
 ]).meta({ id: "TaskKind" });
 export type TaskKind = z.infer<typeof TaskKind>;
 

@@ -9,6 +9,13 @@ export const RETENTION = {
     description: "How long readers of event streams may be away and still go on where they were",
     unit: "hours",
   }),
+  "retention.audit_days": setting({
+    schema: z.int().min(30).max(36_500),
+    default: 3_650,
+    description:
+      "How long the audit log goes back; what is older is dropped, with a signed note of it",
+    unit: "days",
+  }),
   "retention.policy_runs_days": setting({
     schema: z.int().min(1).max(3_650),
     default: 90,

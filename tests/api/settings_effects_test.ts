@@ -18,6 +18,8 @@ import { ProblemError } from "@rookery/shared/problem.ts";
 import { SETTING_KEYS, type SettingKey, type SettingValue } from "@rookery/shared/settings/mod.ts";
 import { wantsNewKeys } from "../../control-plane/agents/key_store.ts";
 import { recordHeartbeat } from "../../control-plane/jobs/heartbeat.ts";
+import { sealAuditRows } from "../../control-plane/audit/seal_rows.ts";
+import { dropOldSegments } from "../../control-plane/audit/drop_segments.ts";
 import { reapLeases } from "../../control-plane/jobs/reap.ts";
 import { trimOutbox } from "../../control-plane/outbox/retention.ts";
 import { forgetOldRuns } from "../../control-plane/policies/tick.ts";
@@ -385,6 +387,25 @@ effect("retention.events_hours", "says which events are kept", async ({ admin, s
   // What a transaction of any database of the server may yet stand before is kept until that has ended.
   await until(async () => await count() === 0, "what is older is gone");
   await admin.call(getQueue, {});
+});
+
+effect("retention.audit_days", "says which segments of the audit log go", async ({ set }) => {
+  const segments = async () => {
+    await sealAuditRows(plane.services, { waitSeconds: 0 });
+    const rows = await database.sql`select 1 from audit_segments`;
+    return rows.length;
+  };
+  const drop = () => dropOldSegments(plane.services);
+  await until(async () => await segments() > 0, "something is sealed");
+  await set(31);
+  // The change of the setting itself is in another segment, and the newest one stays.
+  await until(async () => await segments() > 1, "more is sealed");
+  await database
+    .sql`update audit_segments set newest_at = now() - interval '40 days' where number = 1`;
+  await set(41);
+  assert.equal(await drop(), 0);
+  await set(39);
+  assert.ok(await drop() > 0);
 });
 
 effect("retention.policy_runs_days", "says how far the ledger goes back", async ({ set }) => {
