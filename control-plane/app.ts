@@ -11,6 +11,7 @@ import { mountBackups } from "./backups/routes.ts";
 import { mountChangeHints } from "./change_hints/routes.ts";
 import { mountCredentials } from "./credentials/routes.ts";
 import { mountCredentialStates } from "./credentials/state_routes.ts";
+import { mountDeviceChanges } from "./devices/change_routes.ts";
 import { mountDevices } from "./devices/routes.ts";
 import { mountHealth } from "./health/routes.ts";
 import { mountHostKeyLists } from "./host_keys/list_routes.ts";
@@ -79,6 +80,7 @@ function mountInventory(app: App, services: Services): void {
   mountCredentials(app, services);
   mountCredentialStates(app, services);
   mountDevices(app, services);
+  mountDeviceChanges(app, services);
   mountInventoryExport(app, services);
   mountImports(app, services);
   mountHostKeys(app, services);

@@ -1,6 +1,6 @@
 import type { Kysely } from "kysely";
 import { sha256 } from "@rookery/shared/canonical_json.ts";
-import type { DeviceId, LeaseId, Sha256 } from "@rookery/shared/ids.ts";
+import type { DeviceId, LeaseId, Sha256, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import type { Database } from "../database/schema.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
@@ -57,6 +57,24 @@ export async function readBlob(
     .select(["bytes", "kekId", "wrappedKey", "nonce", "ciphertext"])
     .where("siteId", "=", siteId).where("sha256", "=", sha256).executeTakeFirst();
   return sealed && await openBlob(keyRing, { siteId, sha256, sealed });
+}
+
+/** Seals the bytes of one site for another one as well; nothing to do where that has them, or nobody has. */
+export async function copyBlob(
+  db: Kysely<Database>,
+  { keyRing, from, to, sha256 }: {
+    readonly keyRing: KeyRing;
+    readonly from: SiteId;
+    readonly to: SiteId;
+    readonly sha256: Sha256;
+  },
+): Promise<void> {
+  if (await claimBlob(db, { siteId: to, sha256 })) return;
+  const bytes = await readBlob(db, { keyRing, siteId: from, sha256 });
+  if (!bytes) return;
+  const sealed = await sealBlob(keyRing, { siteId: to, sha256, bytes });
+  await db.insertInto("blobs").values({ siteId: to, sha256, ...sealed })
+    .onConflict((conflict) => conflict.columns(["siteId", "sha256"]).doNothing()).execute();
 }
 
 /**

@@ -74,6 +74,9 @@ function selectRevision(db: Kysely<Database>) {
       sql<Sha256>`raw_sha256`.as("sha256"),
       sql<boolean>`exists (select from current_texts t where t.revision_id = revisions.id)`
         .as("current"),
+      sql<number>`(select count(*)::int + 1 from device_marks m
+        where m.device_id = revisions.device_id and m.kind = 'replaced'
+          and m.at <= revisions.first_seen_at)`.as("hardware"),
     ]);
 }
 

@@ -5,6 +5,7 @@
 import type { Generated } from "kysely";
 import type { ChangeReport } from "@rookery/shared/api/change_hints.ts";
 import type { CredentialState } from "@rookery/shared/api/credentials.ts";
+import type { DeviceMarkId, DeviceMarkKind } from "@rookery/shared/api/device_changes.ts";
 import type {
   OccurrenceDecision,
   OccurrenceTrigger,
@@ -289,6 +290,17 @@ export interface TagsTable {
 export interface DeviceTagsTable {
   deviceId: DeviceId;
   tagId: string;
+}
+
+export interface DeviceMarksTable {
+  id: DeviceMarkId;
+  deviceId: DeviceId;
+  kind: DeviceMarkKind;
+  at: Generated<Temporal.Instant>;
+  markedBy: UserId | null;
+  fromSiteId: SiteId | null;
+  serialNumber: string | null;
+  fingerprint: string | null;
 }
 
 export interface HostKeysTable {
@@ -828,6 +840,7 @@ export interface Database {
   connectTimeouts: ConnectTimeoutsTable;
   tags: TagsTable;
   deviceTags: DeviceTagsTable;
+  deviceMarks: DeviceMarksTable;
   hostKeys: HostKeysTable;
   hostKeyWindows: HostKeyWindowsTable;
   hostKeyWindowUses: HostKeyWindowUsesTable;

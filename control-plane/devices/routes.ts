@@ -11,7 +11,6 @@ import {
 import { DRIVERS } from "@rookery/shared/drivers/mod.ts";
 import { type CredentialId, DeviceId, type SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
-import type { TouchWindow } from "@rookery/shared/schedules/touch_window.ts";
 import { changedFields, given } from "../audit/changed_fields.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import { refuseDuplicates } from "../database/constraints.ts";
@@ -27,12 +26,8 @@ import { isSiteVisible } from "../jobs/job_queries.ts";
 import { lockQueue } from "../jobs/lock_queue.ts";
 import type { Scope } from "../permissions/scope.ts";
 import { replaceTags } from "./device_tags.ts";
+import { deviceOf, DUPLICATES, readDevice } from "./read_device.ts";
 import * as store from "./store.ts";
-
-const DUPLICATES = {
-  devices_name: ["name", "another device of the site has this name"],
-  devices_address: ["host", "another device of the site has this address and port"],
-} as const;
 
 /** Devices, and the platforms they can have. */
 export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }): void {
@@ -112,12 +107,6 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
   });
 }
 
-async function readDevice(db: Kysely<Database>, scope: Scope, deviceId: DeviceId) {
-  const [row] = await store.selectDevices(db, { scope, deviceId, limit: 1 });
-  if (!row) throw new ProblemError("not-found", "There is no such device.");
-  return row;
-}
-
 async function checkCredential(
   db: Kysely<Database>,
   use: { scope: Scope; siteId: SiteId; credentialId: CredentialId | null },
@@ -130,18 +119,6 @@ async function checkCredential(
 
 function refused(field: string, detail: string): ProblemError {
   return refusedField(`#/${field}`, detail);
-}
-
-function deviceOf(row: store.DeviceRow) {
-  return {
-    ...row,
-    status: row.lastOutcome ?? "never" as const,
-    lastVerifiedAt: row.lastVerifiedAt?.toString() ?? null,
-    windows: row.windows as TouchWindow[] | null,
-    createdAt: row.createdAt.toString(),
-    updatedAt: row.updatedAt.toString(),
-    archivedAt: row.archivedAt?.toString() ?? null,
-  };
 }
 
 function platformOf(driver: typeof DRIVERS extends ReadonlyMap<string, infer D> ? D : never) {

@@ -76,6 +76,17 @@ export async function isCredentialUsable(
   return rows.length > 0;
 }
 
+/** Whether two sites are of one tenant; undefined when the second is none. */
+export async function isSameTenant(
+  db: Kysely<Database>,
+  { from, to }: { readonly from: SiteId; readonly to: SiteId },
+): Promise<boolean | undefined> {
+  const { rows: [row] } = await sql<{ isSame: boolean }>`
+    select t.tenant_id = f.tenant_id as is_same from sites t, sites f
+    where t.id = ${to} and f.id = ${from}`.execute(db);
+  return row?.isSame;
+}
+
 /** The jobs of a device that have not ended. */
 export async function selectOpenJobs(
   tx: Transaction<Database>,

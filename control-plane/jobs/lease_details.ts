@@ -84,14 +84,16 @@ function credentialOf(row: Record<string, unknown>) {
 
 /**
  * The site of a lease, the kind of its job and who may speak under it: its holder, or the last one after it was lost. Undefined too when the
- * device is gone, with all that is known of it: what an agent kept of it has nowhere to go.
+ * device is gone, with all that is known of it, or at another site by now: what an agent kept of it has nowhere to go.
  */
 export async function findGrant(
   db: Kysely<Database>,
   held: { agentId: AgentId; leaseId: LeaseId },
 ) {
   return await db.selectFrom("grants")
-    .innerJoin("devices", "devices.id", "grants.deviceId")
+    .innerJoin("devices", (join) =>
+      join.onRef("devices.id", "=", "grants.deviceId")
+        .onRef("devices.siteId", "=", "grants.siteId"))
     .innerJoin(
       "jobs",
       (join) =>

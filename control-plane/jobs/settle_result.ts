@@ -154,9 +154,16 @@ async function fileContent(
     acceptance: Acceptance;
   },
 ): Promise<void> {
-  if (acceptance.duplicate) return;
+  if (acceptance.duplicate || !await holdDevice(tx, grant)) return;
   const attempt = { ...attemptOf(grant, envelope, { late: true }), superseded: true };
   await judged.store?.(tx, attempt);
+}
+
+/** False when the device was purged, or moved to another site, while its result was read. Neither happens from now on. */
+async function holdDevice(tx: Transaction<Database>, { deviceId, siteId }: Grant) {
+  const row = await tx.selectFrom("devices").select("id").where("id", "=", deviceId)
+    .where("siteId", "=", siteId).forShare().executeTakeFirst();
+  return row !== undefined;
 }
 
 /**

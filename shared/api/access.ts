@@ -4,6 +4,7 @@ import { z } from "zod";
 export const PERMISSIONS = {
   "agents:read": "See agents, their state and their join tokens",
   "agents:write": "Make join tokens, approve and revoke agents",
+  "archive:purge": "Delete archived devices for ever, with all their history",
   "audit:read": "Read the audit log",
   "backups:decide": "Accept or reject quarantined configurations",
   "backups:read": "Read redacted configurations, revisions and differences",
@@ -57,6 +58,7 @@ export const SITE_PERMISSIONS: readonly Permission[] = [
 export const REACHES = {
   "agents:read": "site",
   "agents:write": "tenant",
+  "archive:purge": "site",
   "audit:read": "site",
   "backups:decide": "site",
   "backups:read": "site",

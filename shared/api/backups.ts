@@ -38,6 +38,8 @@ export const Revision = z.object({
   pinned: z.boolean(),
   /** What people say of it; empty when nobody did. */
   comment: z.string(),
+  /** On which hardware it was seen first: 1 until the device is replaced, 2 after that, and so on. */
+  hardware: z.int(),
 }).meta({ id: "Revision" });
 export type Revision = z.infer<typeof Revision>;
 

@@ -7,6 +7,7 @@ import * as audit from "./audit.ts";
 import * as backups from "./backups.ts";
 import * as changeHints from "./change_hints.ts";
 import * as credentials from "./credentials.ts";
+import * as deviceChanges from "./device_changes.ts";
 import * as devices from "./devices.ts";
 import * as health from "./health.ts";
 import * as hostKeys from "./host_keys.ts";
@@ -38,6 +39,7 @@ const NOUNS = {
   backups,
   changeHints,
   credentials,
+  deviceChanges,
   devices,
   health,
   hostKeys,

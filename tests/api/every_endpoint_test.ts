@@ -157,6 +157,12 @@ Deno.test("nothing is unforeseen: no request of this file was an internal error"
 /** Valid bodies for endpoints whose body has required fields, by endpoint. */
 const SAMPLES: Readonly<Record<string, unknown>> = {
   updateTenant: { name: "Renamed" },
+  moveDevice: { siteId: NIL },
+  purgeDevice: { name: "gone" },
+  replaceDevice: {
+    serialNumber: "1",
+    hostKey: { keyType: "ssh-ed25519", fingerprint: `SHA256:${"A".repeat(43)}` },
+  },
   approveAgent: { fingerprint: "A".repeat(43) },
   retrustAgent: { bootId: NIL },
   resetPassword: { password: "four words of yours" },
