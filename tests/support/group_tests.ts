@@ -2,31 +2,43 @@
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-/** Tests of Rookery, or of what it is tested and measured with. */
-export type Part = "product" | "tools";
+/** Tests of Rookery, those of its whole programs, and tests of what it is tested and measured with. */
+export type Part = "product" | "system" | "tools";
 
 /** Folders of the tools. */
 const TOOLS = ["tests/bench/", "tests/demo/", "tests/mutants/", "tests/support/"];
 
-/** Begun first, each in an isolate of its own, so that none of them is what the run waits for in the end. */
-const LONGEST = [
-  "tests/faults/main_test.ts",
-  "tests/fleet/network_half_open_test.ts",
-  "tests/fleet/stored_truth_test.ts",
+/**
+ * They start, kill and restart whole programs, servers or devices, and take as long as all others together: a run of their own
+ * keeps the others quick enough to be run after each change.
+ */
+export const SYSTEM = [
   "tests/fleet/restart_test.ts",
-  "tests/bench/agents_bench_test.ts",
+  "tests/fleet/stored_truth_test.ts",
   "tests/fleet/session_worker_test.ts",
-  "tests/support/run_tests_test.ts",
-  "tests/fleet/identity_clone_test.ts",
   "tests/fleet/spool_kill_test.ts",
+  "tests/fleet/database_crash_test.ts",
   "tests/database/embedded_test.ts",
+  "tests/fleet/identity_kill_test.ts",
   "tests/fleet/rewrap_keys_test.ts",
   "tests/fleet/live_frr_test.ts",
+  "tests/fleet/agent_program_test.ts",
+  "tests/fleet/agent_unit_test.ts",
+  "tests/fleet/spool_disk_test.ts",
+];
+
+/** Begun first, each in an isolate of its own, so that none of them is what the run waits for in the end. */
+export const LONGEST = [
+  "tests/faults/main_test.ts",
+  "tests/fleet/network_half_open_test.ts",
+  "tests/bench/agents_bench_test.ts",
+  "tests/support/run_tests_test.ts",
+  "tests/fleet/identity_clone_test.ts",
   "tests/web/pages_test.ts",
 ];
 
 /** What they measure is of their own isolate, its memory or its event loop. */
-const ALONE = [
+export const ALONE = [
   "tests/api/backups_texts_test.ts",
   "tests/fleet/malformed_requests_test.ts",
   "tests/fleet/network_slow_clients_test.ts",
@@ -38,16 +50,15 @@ const MOST_FILES = 8;
 const NO_SOURCE = /^(?:\..*|node_modules|dist|data|coverage)$/;
 const LOADER = new URL("test_group.ts", import.meta.url).href;
 
-/** Writes a module for each group of a part below `folder`; returns what `deno test` is to be given, in this order. */
+/** Writes a module for each group of these parts below `folder`; returns what `deno test` is to be given, in this order. */
 export async function groupTests(
   root: string,
-  { folder, part }: { readonly folder: string; readonly part: Part },
+  { folder, parts }: { readonly folder: string; readonly parts: readonly Part[] },
 ): Promise<readonly string[]> {
-  const isTool = (file: string) => TOOLS.some((tools) => file.startsWith(tools));
   // Folders in this order: tests take longer than unit tests, which fill what is left of the time.
   const files = (await listTests(root)).sort().reverse()
-    .filter((file) => isTool(file) === (part === "tools"));
-  const alone = [...LONGEST, ...ALONE].filter((file) => files.includes(file));
+    .filter((file) => parts.includes(partOf(file)));
+  const alone = [...LONGEST, ...SYSTEM, ...ALONE].filter((file) => files.includes(file));
   const groups = [
     ...alone.map((file) => [file]),
     ...formGroups(files.filter((file) => !alone.includes(file))),
@@ -60,6 +71,11 @@ export async function groupTests(
     await Deno.writeTextFile(path, moduleOf(root, group));
     return path;
   }));
+}
+
+function partOf(file: string): Part {
+  if (TOOLS.some((tools) => file.startsWith(tools))) return "tools";
+  return SYSTEM.includes(file) ? "system" : "product";
 }
 
 async function listTests(root: string, folder = ""): Promise<string[]> {

@@ -1,11 +1,11 @@
 /**
- * `deno task test [arguments of deno test]`, `deno task test:tools`: gives all test files one database server, counts skipped tests by reason, and
- * fails the run when anything is left behind: a database, a process, a temporary file.
+ * `deno task test [arguments of deno test]`, `deno task test:system`, `deno task test:tools`: gives all test files one database
+ * server, counts skipped tests by reason, and fails the run when anything is left behind: a database, a process, a temporary file.
  */
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { makeSeed } from "./cluster_seed.ts";
-import { groupTests } from "./group_tests.ts";
+import { groupTests, type Part } from "./group_tests.ts";
 import { endProcesses, listFolder } from "./left_behind.ts";
 import { lockRun, RUN_PREFIX, sweepRuns } from "./sweep.ts";
 import { countCases, readSkips, summarise } from "./test_report.ts";
@@ -17,8 +17,17 @@ const MOST_MINUTES = 30;
 const INTERRUPTED = 130;
 /** For who has just checked the types. */
 const UNCHECKED = "--no-check";
-/** Those of `tests/support`, the benches and the demo, instead of those of Rookery. */
-const TOOLS = "--tools";
+/** Which tests, instead of those of Rookery that are quick. */
+const PARTS: Readonly<Record<string, readonly Part[]>> = {
+  "--tools": ["tools"],
+  "--system": ["system"],
+  "--whole": ["system", "product"],
+};
+/**
+ * Whoever runs this has the packages. Otherwise Deno 2.9.6 looks at each package of what is imported while it runs, as the files
+ * of a group are, whether all of them are still there.
+ */
+const INSTALLED = "--node-modules-dir=manual";
 /** Whoever names files, or picks tests, gets each file in an isolate of its own. */
 const GROUPED_WITH = /^--(?:clean|coverage)(?:=|$)/;
 
@@ -146,13 +155,13 @@ async function runDenoTest(
   options: { readonly interrupts: Interrupts; readonly env: Record<string, string> },
 ): Promise<number> {
   // The types were checked once, for all: each thread that a test starts would be checked by itself.
-  const given = Deno.args.filter((arg) => arg !== UNCHECKED && arg !== TOOLS);
-  const part = Deno.args.includes(TOOLS) ? "tools" : "product";
+  const given = Deno.args.filter((arg) => arg !== UNCHECKED && !(arg in PARTS));
+  const parts = Deno.args.map((arg) => PARTS[arg]).find(Boolean) ?? ["product"];
   const asked = given.every((arg) => GROUPED_WITH.test(arg))
-    ? [...given, ...await groupTests(Deno.cwd(), { folder: run.groups, part })]
+    ? [...given, ...await groupTests(Deno.cwd(), { folder: run.groups, parts })]
     : given;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", UNCHECKED, "--parallel", `--junit-path=${run.junit}`, ...asked],
+    args: ["test", "-A", UNCHECKED, INSTALLED, "--parallel", `--junit-path=${run.junit}`, ...asked],
     env: {
       ...options.env,
       ROOKERY_TEST_SKIPS: run.skips,

@@ -4,6 +4,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { databaseUrl } from "../../control-plane/database/connect.ts";
 import { TextLines } from "../../control-plane/database/text_lines.ts";
+import { ALONE, LONGEST, SYSTEM } from "./group_tests.ts";
 import type { TestServerAddress } from "./test_server.ts";
 
 const RUNNER = fileURLToPath(new URL("run_tests.ts", import.meta.url));
@@ -167,8 +168,9 @@ Deno.test("run_tests puts files into one isolate, where each has its hooks aroun
   assert.equal(code, 0);
 });
 
-Deno.test("run_tests runs the tests of Rookery, and with --tools those of its tools instead", async () => {
-  const files = ["agent/a_test.ts", "tests/api/b_test.ts", "tests/bench/c_test.ts"];
+Deno.test("run_tests runs the tests of Rookery, and by a flag those of its programs or its tools instead", async () => {
+  const restart = "tests/fleet/restart_test.ts";
+  const files = ["agent/a_test.ts", "tests/api/b_test.ts", "tests/bench/c_test.ts", restart];
   const tree = Object.fromEntries(files.map((file) => [file, `Deno.test("${file}", () => {});`]));
   const ranWith = async (...flags: readonly string[]) => {
     await using run = await runTests(tree, sharedServer(), flags);
@@ -179,6 +181,13 @@ Deno.test("run_tests runs the tests of Rookery, and with --tools those of its to
   };
   assert.deepEqual(await ranWith(), ["agent/a_test.ts", "tests/api/b_test.ts"]);
   assert.deepEqual(await ranWith("--tools"), ["tests/bench/c_test.ts"]);
+  assert.deepEqual(await ranWith("--system"), [restart]);
+  assert.deepEqual(await ranWith("--whole"), files.filter((file) => !file.includes("bench")));
+});
+
+Deno.test("every file that is grouped by its name is there", async () => {
+  const root = join(import.meta.dirname ?? ".", "..", "..");
+  for (const file of [...LONGEST, ...SYSTEM, ...ALONE]) await Deno.stat(join(root, file));
 });
 
 const BROKEN = {
