@@ -39,7 +39,8 @@ function capitalised(word: string): string {
   return word.charAt(0).toUpperCase() + word.slice(1);
 }
 
-function tagOf({ path }: AnyEndpoint): string {
+/** The noun that it is about. */
+export function tagOf({ path }: AnyEndpoint): string {
   const [, part = "", , noun] = path.split("/");
   return part === "agent" ? "agent protocol" : noun ?? "health";
 }

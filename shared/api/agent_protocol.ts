@@ -115,7 +115,7 @@ export const fetchDriver = endpoint({
   path: "/agent/v1/drivers/:sha256",
   access: "agent",
   summary: "The data of a driver, signed; a digest that is not known is a 404",
-  params: z.strictObject({ sha256: Sha256 }),
+  params: z.strictObject({ sha256: Sha256.describe("The SHA-256 of what is fetched, in hex") }),
   reply: z.object({
     /** Compact JWS, see `DriverClaims`. */
     driver: z.string().max(MAX_DRIVER_TOKEN),
@@ -192,7 +192,10 @@ export const sendHeartbeat = endpoint({
   }),
 });
 
-const BlobParams = z.strictObject({ leaseId: LeaseId, sha256: Sha256 });
+const BlobParams = z.strictObject({
+  leaseId: LeaseId,
+  sha256: Sha256.describe("The SHA-256 of the configuration, in hex"),
+});
 
 export const hasBlob = endpoint({
   method: "HEAD",

@@ -32,23 +32,30 @@ export const AUDIT_COLUMNS = [
 
 /** Which rows; all that is given must be so. */
 export const AuditFilter = z.strictObject({
-  actorKind: ActorKind.optional(),
-  actorId: z.uuid().optional(),
-  /** A user's name, `user/token`, or an agent's name; in any case. */
-  actorName: text(300).meta({ example: "anna" }).optional(),
-  action: text(100).meta({ example: "device.update" }).optional(),
-  targetKind: text(100).meta({ example: "device" }).optional(),
-  targetId: text(100).meta({ example: "0199c0de-0000-7000-8000-000000000000" }).optional(),
+  actorKind: ActorKind.optional()
+    .describe("Who did it: a person, an API token, an agent or the system"),
+  actorId: z.uuid().optional()
+    .describe("The id of who did it"),
+  actorName: text(300).meta({ example: "anna" }).optional()
+    .describe("A user's name, `user/token`, or an agent's name; in any case"),
+  action: text(100).meta({ example: "device.update" }).optional()
+    .describe("What was done"),
+  targetKind: text(100).meta({ example: "device" }).optional()
+    .describe("What kind of thing it was done to"),
+  targetId: text(100).meta({ example: "0199c0de-0000-7000-8000-000000000000" }).optional()
+    .describe("The id of what it was done to"),
   siteId: SiteId.optional(),
-  address: text(100).meta({ example: "192.0.2.10" }).optional(),
-  requestId: text(100).meta({ example: "0199c0de-0000-7000-8000-000000000000" }).optional(),
-  /** A part of the actor's name, the action, the target, the address or the detail; in any case. */
+  address: text(100).meta({ example: "192.0.2.10" }).optional()
+    .describe("The address that it came from"),
+  requestId: text(100).meta({ example: "0199c0de-0000-7000-8000-000000000000" }).optional()
+    .describe("The id of the request"),
   text: text(200).min(3, "must have at least 3 characters").meta({ example: "core-1" })
-    .optional(),
-  /** From this time on … */
-  from: Instant.optional(),
-  /** … and before that one. */
-  until: Instant.optional(),
+    .optional()
+    .describe("A part of the name, the action, the target, the address or the detail; in any case"),
+  from: Instant.optional()
+    .describe("From this time on"),
+  until: Instant.optional()
+    .describe("Before this time"),
 });
 export type AuditFilter = z.infer<typeof AuditFilter>;
 

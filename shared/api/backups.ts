@@ -150,9 +150,12 @@ export const listRevisions = endpoint({
   params: DeviceParams,
   query: z.strictObject({
     ...Page.shape,
-    capture: Capture.optional(),
-    state: RevisionState.optional(),
-    pinned: z.stringbool().optional(),
+    capture: Capture.optional()
+      .describe("Only of this capture"),
+    state: RevisionState.optional()
+      .describe("Only in this state"),
+    pinned: z.stringbool().optional()
+      .describe("Only those that are pinned, or are not"),
   }),
   reply: listOf(Revision),
 });
@@ -278,9 +281,10 @@ export const exportConfigurations = endpoint({
 
 const DiffOptions = {
   // Coercion takes null for 0, so the document has to be told that it is no null.
-  context: z.coerce.number<number>().int().min(0).max(50).meta({ type: "integer" }).default(3),
-  /** Lines that change by themselves are left out unless `shown`. */
-  volatile: z.enum(["hidden", "shown"]).default("hidden"),
+  context: z.coerce.number<number>().int().min(0).max(50).meta({ type: "integer" }).default(3)
+    .describe("How many unchanged lines are shown around a change"),
+  volatile: z.enum(["hidden", "shown"]).default("hidden")
+    .describe("Whether lines that change by themselves are compared as well"),
 };
 
 const DiffQuery = z.strictObject({
@@ -310,12 +314,12 @@ export const readUnifiedDiff = endpoint({
 });
 
 const DeviceDiffQuery = z.strictObject({
-  /** Default: the first capture of the device's platform. */
-  capture: Capture.optional(),
+  capture: Capture.optional()
+    .describe("Default: the first capture of the device's platform"),
   /** Another device, whose text is taken for the older one; the same device when absent. */
   against: DeviceId.optional(),
-  /** Default: the first capture of the other device's platform. */
-  againstCapture: Capture.optional(),
+  againstCapture: Capture.optional()
+    .describe("Default: the first capture of the other device's platform"),
   ...DiffOptions,
 });
 

@@ -81,7 +81,8 @@ export const Credential = z.object({
   hasPassword: z.boolean(),
   hasPrivateKey: z.boolean(),
   hasEnableSecret: z.boolean(),
-  state: CredentialState,
+  state: CredentialState
+    .describe("Only of credentials in this state"),
   stateSince: Instant,
   /** How many sessions may use it at the same time, in the whole system; null: no limit. */
   mostSessions: z.int().nullable(),

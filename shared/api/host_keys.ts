@@ -13,7 +13,8 @@ export const HostKey = z.object({
   deviceId: DeviceId,
   keyType: z.string(),
   fingerprint: z.string(),
-  state: HostKeyState,
+  state: HostKeyState
+    .describe("Only in this state"),
   /** The device has another key that is accepted: a waiting one is a change, and not merely unknown. */
   changed: z.boolean(),
   source: z.enum(["first_use", "reported", "administrator", "known_hosts", "window"]),

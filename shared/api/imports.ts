@@ -225,8 +225,10 @@ export const listImportRows = endpoint({
   params: ImportParams,
   query: z.strictObject({
     ...Page.shape,
-    action: someOf(ImportAction).optional(),
-    outcome: someOf(ImportOutcome).optional(),
+    action: someOf(ImportAction).optional()
+      .describe("What is to be done with a row; several are divided by commas"),
+    outcome: someOf(ImportOutcome).optional()
+      .describe("What came of a row; several are divided by commas"),
   }),
   reply: listOf(ImportRow),
 });

@@ -30,8 +30,10 @@ export const exportInventory = endpoint({
     /** Left out where there is only one tenant. */
     tenantId: TenantId.optional(),
     siteId: SiteId.optional(),
-    platform: text(40).meta({ example: "cisco_iosxe" }).optional(),
-    tags: TagExpression.optional(),
+    platform: text(40).meta({ example: "cisco_iosxe" }).optional()
+      .describe("Only of this platform"),
+    tags: TagExpression.optional()
+      .describe("Only of devices whose tags fit this expression"),
   }),
   replyAs: "bytes",
   replyType: "text/csv",

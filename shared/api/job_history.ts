@@ -59,11 +59,12 @@ export const jobStatistics = endpoint({
   summary: "Count jobs: what waits and runs now, and what ended in a span of time",
   query: z.strictObject({
     siteId: SiteId.optional(),
-    kind: someOf(JobKind).optional(),
-    /** From this time on; default: a day before `until`, at most 31 days. */
-    from: Instant.optional(),
-    /** Before this time; default: now. */
-    until: Instant.optional(),
+    kind: someOf(JobKind).optional()
+      .describe("Kinds of jobs, divided by commas"),
+    from: Instant.optional()
+      .describe("From this time on; default: a day before `until`, at most 31 days"),
+    until: Instant.optional()
+      .describe("Before this time; default: now"),
   }),
   reply: z.object({
     from: Instant,

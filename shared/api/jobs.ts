@@ -180,16 +180,20 @@ export const listJobs = endpoint({
     ...Page.shape,
     siteId: SiteId.optional(),
     deviceId: DeviceId.optional(),
-    state: someOf(JobState).optional(),
-    kind: someOf(JobKind).optional(),
-    tags: TagExpression.optional(),
+    state: someOf(JobState).optional()
+      .describe("States of jobs, divided by commas"),
+    kind: someOf(JobKind).optional()
+      .describe("Kinds of jobs, divided by commas"),
+    tags: TagExpression.optional()
+      .describe("Only of devices whose tags fit this expression"),
     policyId: PolicyId.optional(),
     requestedBy: UserId.optional(),
-    failureCode: someOf(FailureCode).optional(),
-    /** When they were ordered: from this time on … */
-    from: Instant.optional(),
-    /** … and before that one. */
-    until: Instant.optional(),
+    failureCode: someOf(FailureCode).optional()
+      .describe("Codes of failures, divided by commas"),
+    from: Instant.optional()
+      .describe("Ordered from this time on"),
+    until: Instant.optional()
+      .describe("Ordered before this time"),
   }),
   reply: listOf(Job),
 });

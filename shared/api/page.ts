@@ -22,8 +22,10 @@ export const Name = text(100).min(1, "must not be empty").meta({ example: "oslo-
 
 /** How a list is paged: by a cursor that the page before gave, never by offset. */
 export const Page = z.strictObject({
-  limit: z.coerce.number<number>().int().min(1).max(500).default(100),
-  cursor: z.string().max(500).optional(),
+  limit: z.coerce.number<number>().int().min(1).max(500).default(100)
+    .describe("How many there are on a page"),
+  cursor: z.string().max(500).optional()
+    .describe("The `nextCursor` of the page before; absent for the first page"),
 });
 export type Page = z.infer<typeof Page>;
 

@@ -173,8 +173,10 @@ export const listPolicies = endpoint({
     ...Page.shape,
     siteId: SiteId.optional(),
     deviceId: DeviceId.optional(),
-    kind: JobKind.optional(),
-    enabled: z.stringbool().optional(),
+    kind: JobKind.optional()
+      .describe("Only of this kind of job"),
+    enabled: z.stringbool().optional()
+      .describe("Only those that are switched on, or off"),
   }),
   reply: listOf(Policy),
 });

@@ -34,14 +34,16 @@ export const Setting = z.object({
 export type Setting = z.infer<typeof Setting>;
 
 const ListOfSettings = z.object({ items: z.array(Setting) });
-const SettingParams = z.strictObject({ key: Key });
+const SettingParams = z.strictObject({ key: Key.describe("The key of a setting") });
 
 export const listSettings = endpoint({
   method: "GET",
   path: "/api/v1/settings",
   access: "settings:read",
   summary: "List settings with their defaults and limits, all or those of a category",
-  query: z.strictObject({ category: z.enum(CATEGORIES).optional() }),
+  query: z.strictObject({
+    category: z.enum(CATEGORIES).optional().describe("Only of this category"),
+  }),
   reply: ListOfSettings,
 });
 

@@ -53,13 +53,16 @@ export const listTasks = endpoint({
   summary: "List tasks of the control plane, newest first",
   query: z.strictObject({
     ...Page.shape,
-    state: someOf(TaskState).optional(),
-    kind: someOf(TaskKind).optional(),
-    requestedBy: text(200).meta({ example: "anna" }).optional(),
-    /** When they were ordered: from this time on … */
-    from: Instant.optional(),
-    /** … and before that one. */
-    until: Instant.optional(),
+    state: someOf(TaskState).optional()
+      .describe("States of tasks, divided by commas"),
+    kind: someOf(TaskKind).optional()
+      .describe("Kinds of tasks, divided by commas"),
+    requestedBy: text(200).meta({ example: "anna" }).optional()
+      .describe("The name of who ordered them"),
+    from: Instant.optional()
+      .describe("Ordered from this time on"),
+    until: Instant.optional()
+      .describe("Ordered before this time"),
   }),
   reply: listOf(Task),
 });
