@@ -1,6 +1,7 @@
 /** Which test files share an isolate: most of what a small file costs is to load the modules that it needs. */
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { makeRandom } from "./farm/random.ts";
 
 /** Tests of Rookery, those of its whole programs, and tests of what it is tested and measured with. */
 export type Part = "product" | "system" | "tools";
@@ -50,14 +51,23 @@ const MOST_FILES = 8;
 const NO_SOURCE = /^(?:\..*|node_modules|dist|data|coverage)$/;
 const LOADER = new URL("test_group.ts", import.meta.url).href;
 
+export interface GroupOptions {
+  /** Where the modules go. */
+  readonly folder: string;
+  readonly parts: readonly Part[];
+  /** Shuffles the files of each folder, the same way for the same seed. Default: by name, backwards. */
+  readonly seed?: number | undefined;
+}
+
 /** Writes a module for each group of these parts below `folder`; returns what `deno test` is to be given, in this order. */
 export async function groupTests(
   root: string,
-  { folder, parts }: { readonly folder: string; readonly parts: readonly Part[] },
+  { folder, parts, seed }: GroupOptions,
 ): Promise<readonly string[]> {
   // Folders in this order: tests take longer than unit tests, which fill what is left of the time.
-  const files = (await listTests(root)).sort().reverse()
+  const sorted = (await listTests(root)).sort().reverse()
     .filter((file) => parts.includes(partOf(file)));
+  const files = seed === undefined ? sorted : shuffleInFolders(sorted, seed);
   const alone = [...LONGEST, ...SYSTEM, ...ALONE].filter((file) => files.includes(file));
   const groups = [
     ...alone.map((file) => [file]),
@@ -71,6 +81,17 @@ export async function groupTests(
     await Deno.writeTextFile(path, moduleOf(root, group));
     return path;
   }));
+}
+
+/** Which files share an isolate, and which comes first; folders stay together, since their files need the same modules. */
+function shuffleInFolders(files: readonly string[], seed: number): readonly string[] {
+  const random = makeRandom(seed);
+  const ranked = files.map((file) => ({ file, rank: random.integer(0, 2 ** 31) }));
+  const folders = [...new Set(files.map(dirname))];
+  return folders.flatMap((folder) =>
+    ranked.filter(({ file }) => dirname(file) === folder)
+      .sort((one, other) => one.rank - other.rank).map(({ file }) => file)
+  );
 }
 
 function partOf(file: string): Part {

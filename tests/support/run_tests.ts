@@ -28,6 +28,8 @@ const PARTS: Readonly<Record<string, readonly Part[]>> = {
  * of a group are, whether all of them are still there.
  */
 const INSTALLED = "--node-modules-dir=manual";
+/** The order of files, and which of them share an isolate. The tests of a file keep theirs: some tell one story. */
+const SHUFFLE = /^--shuffle(?:=(\d{1,9}))?$/;
 /** Whoever names files, or picks tests, gets each file in an isolate of its own. */
 const GROUPED_WITH = /^--(?:clean|coverage)(?:=|$)/;
 
@@ -149,16 +151,28 @@ async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome>
   return { code, left };
 }
 
+/** Says it, so that a run that failed can be run again in the same order. */
+function readSeed(): number | undefined {
+  const shuffle = Deno.args.map((arg) => SHUFFLE.exec(arg)).find(Boolean);
+  if (!shuffle) return undefined;
+  const seed = Number(shuffle[1] ?? crypto.getRandomValues(new Uint16Array(1))[0]);
+  Deno.stdout.writeSync(new TextEncoder().encode(`shuffled: --shuffle=${seed} for this order\n`));
+  return seed;
+}
+
 /** Two files more at a time than there are processors: tests wait for sockets and timers more than they compute. */
 async function runDenoTest(
   run: Run,
   options: { readonly interrupts: Interrupts; readonly env: Record<string, string> },
 ): Promise<number> {
   // The types were checked once, for all: each thread that a test starts would be checked by itself.
-  const given = Deno.args.filter((arg) => arg !== UNCHECKED && !(arg in PARTS));
+  const given = Deno.args.filter((arg) =>
+    arg !== UNCHECKED && !(arg in PARTS) && !SHUFFLE.test(arg)
+  );
   const parts = Deno.args.map((arg) => PARTS[arg]).find(Boolean) ?? ["product"];
+  const seed = readSeed();
   const asked = given.every((arg) => GROUPED_WITH.test(arg))
-    ? [...given, ...await groupTests(Deno.cwd(), { folder: run.groups, parts })]
+    ? [...given, ...await groupTests(Deno.cwd(), { folder: run.groups, parts, seed })]
     : given;
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", UNCHECKED, INSTALLED, "--parallel", `--junit-path=${run.junit}`, ...asked],

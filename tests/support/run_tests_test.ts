@@ -185,6 +185,22 @@ Deno.test("run_tests runs the tests of Rookery, and by a flag those of its progr
   assert.deepEqual(await ranWith("--whole"), files.filter((file) => !file.includes("bench")));
 });
 
+Deno.test("run_tests --shuffle says its seed, which gives the same order of files again", async () => {
+  const files = Array.from({ length: 6 }, (_, n) => `tests/api/f${n}_test.ts`);
+  const tree = Object.fromEntries(files.map((file) => [file, `Deno.test("${file}", () => {});`]));
+  const orderOf = async (flag: string) => {
+    await using run = await runTests(tree, sharedServer(), [flag]);
+    const text = new TextDecoder().decode((await run.child.output()).stdout);
+    const seed = /^shuffled: --shuffle=(\d+) /m.exec(text)?.[1] ?? assert.fail(text);
+    return { seed, order: [...text.matchAll(/=> (\S+) \.\.\. ok/g)].map(([, file]) => file) };
+  };
+  const { seed, order } = await orderOf("--shuffle");
+  assert.deepEqual(order.toSorted(), files);
+  assert.deepEqual(await orderOf(`--shuffle=${seed}`), { seed, order });
+  const [one, other] = [await orderOf("--shuffle=1"), await orderOf("--shuffle=2")];
+  assert.notDeepEqual(one.order, other.order);
+});
+
 Deno.test("every file that is grouped by its name is there", async () => {
   const root = join(import.meta.dirname ?? ".", "..", "..");
   for (const file of [...LONGEST, ...SYSTEM, ...ALONE]) await Deno.stat(join(root, file));
