@@ -30,6 +30,7 @@ import { mountPermissions } from "./permissions/routes.ts";
 import { mountViewers } from "./permissions/viewer_routes.ts";
 import { mountPolicies } from "./policies/routes.ts";
 import { mountRoles } from "./roles/routes.ts";
+import { mountSecondFactor } from "./second_factor/routes.ts";
 import type { Services } from "./services.ts";
 import { mountSessions } from "./sessions/routes.ts";
 import { findSessionCaller } from "./sessions/store.ts";
@@ -65,6 +66,7 @@ function mountPeople(app: App, services: Services): void {
   mountHealth(app, services);
   mountSetup(app, services);
   mountSessions(app, services);
+  mountSecondFactor(app, services);
   mountApiTokens(app, services);
   mountUsers(app, services);
   mountSettings(app, services);

@@ -33,6 +33,11 @@ export const PROBLEMS = {
   "head-too-large": [431, "Head too large", "Send fewer or shorter headers."],
   "in-use": [409, "In use", "Remove what uses it first."],
   "internal": [500, "Internal error", "Look up the request id in the control plane's log."],
+  "invalid-code": [
+    401,
+    "Invalid code",
+    "Send the code that the authenticator shows next, or a recovery code that was not used yet.",
+  ],
   "invalid-credentials": [401, "Invalid credentials", "Check the user name and the password."],
   "invalid-proof": [
     401,
@@ -70,6 +75,16 @@ export const PROBLEMS = {
     "Log in with a browser and choose a new password: POST /api/v1/me/password, see /api/docs.",
   ],
   "queue-full": [429, "Queue full", "Try again after the time in Retry-After."],
+  "second-factor-enrolment-required": [
+    403,
+    "Second factor demanded",
+    "Log in with a browser and enrol: POST /api/v1/me/second-factor, see /api/docs.",
+  ],
+  "second-factor-required": [
+    401,
+    "Second factor required",
+    "Send the code of the authenticator, or a recovery code: POST /api/v1/login/code.",
+  ],
   "session-required": [401, "Not logged in", "Log in, or send an API token as a bearer token."],
   "setup-link-invalid": [
     401,

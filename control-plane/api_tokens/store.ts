@@ -82,7 +82,7 @@ function callerOf(row: LiveRow): UserCaller {
     kind: "user",
     userId,
     username,
-    due: dueOf(row),
+    due: dueOf({ ...row, awaitsCode: false, mustEnrol: false }),
     grants: narrowGrants(grantsOf(row), { permissions, siteIds: siteIds as SiteId[] | null }),
     via: {
       kind: "api_token",

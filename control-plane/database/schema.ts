@@ -83,6 +83,23 @@ export interface SessionsTable {
   createdAt: Generated<Temporal.Instant>;
   lastUsedAt: Generated<Temporal.Instant>;
   expiresAt: Temporal.Instant;
+  awaitsCode: Generated<boolean>;
+}
+
+export interface TotpFactorsTable {
+  userId: UserId;
+  confirmedAt: Temporal.Instant | null;
+  lastStep: Generated<string>;
+  createdAt: Generated<Temporal.Instant>;
+  kekId: string;
+  wrappedKey: Uint8Array;
+  nonce: Uint8Array;
+  ciphertext: Uint8Array;
+}
+
+export interface RecoveryCodesTable {
+  userId: UserId;
+  codeSha256: string;
 }
 
 export interface LoginFailuresTable {
@@ -820,6 +837,8 @@ export interface Database {
   ticks: TicksTable;
   users: UsersTable;
   sessions: SessionsTable;
+  totpFactors: TotpFactorsTable;
+  recoveryCodes: RecoveryCodesTable;
   loginFailures: LoginFailuresTable;
   knownBrowsers: KnownBrowsersTable;
   apiTokens: ApiTokensTable;

@@ -69,13 +69,19 @@ function checkOrigin(
   );
 }
 
-/** Nothing is done with a password that somebody else knows, and nothing by a token that was made with one. */
+/** Who has something to do first does nothing else, and nothing at all by a token. */
 function refuseDue({ due, via }: UserCaller, whileDue: readonly Due[]): void {
   if (due === undefined || via.kind === "session" && whileDue.includes(due)) return;
-  throw new ProblemError(...DUE_PROBLEMS[due]);
+  const [type, detail] = DUE_PROBLEMS[due];
+  throw new ProblemError(type, detail);
 }
 
 const DUE_PROBLEMS = {
+  second_factor: ["second-factor-required", "The password was right; the code is still to come."],
+  second_factor_enrolment: [
+    "second-factor-enrolment-required",
+    "This installation demands a second factor of you, and you have none.",
+  ],
   new_password: [
     "password-change-required",
     "An administrator demands a new password of you; until then your API tokens do nothing.",

@@ -15,6 +15,7 @@ export const WRAPPED_TABLES: readonly WrappedTable[] = [
     name: "upload_parts",
     key: [["lease_id", "uuid"], ["sha256", "text"], ["upload_id", "text"], ["start_at", "integer"]],
   },
+  { name: "totp_factors", key: [["user_id", "uuid"]] },
   { name: "import_secrets", key: [["import_id", "uuid"], ["credential_id", "uuid"]] },
 ];
 

@@ -1,4 +1,5 @@
 import type { Kysely, Transaction } from "kysely";
+import type { Due } from "@rookery/shared/api/access.ts";
 import type { Me } from "@rookery/shared/api/sessions.ts";
 import { actorOf, writeAudit } from "../audit/store.ts";
 import type { Database } from "../database/schema.ts";
@@ -70,8 +71,30 @@ export function callerOf(user: UserRow, sessionId: string): UserCaller {
   };
 }
 
+/** Lets a person enter the code that their login asks for next. Returns the `Set-Cookie` headers of the reply. */
+export async function awaitCode(
+  tx: Transaction<Database>,
+  user: UserRow,
+  { request, address, cookie }: Origin,
+): Promise<readonly string[]> {
+  const userAgent = request.headers.get("user-agent") ?? "";
+  const session = { userId: user.id, userAgent, address, awaitsCode: true };
+  const { secret, seconds } = await insertSession(tx, session);
+  return [cookie.set(secret, seconds)];
+}
+
+/** What a person is told about themselves who has just logged in. */
+export function toFreshMe(user: ShownUser, grants: Grants): Me {
+  return toMe(user, { grants, via: "session", due: dueOf({ ...user, awaitsCode: false }) });
+}
+
 /** What a person is told about themselves. */
-export function toMe(user: ShownUser, grants: Grants, via: Me["via"]): Me {
-  const due = dueOf(user) ?? null;
-  return { user: toUser(user), permissions: [...grants.keys()], via, due };
+export function toMe(
+  user: ShownUser,
+  { grants, via, due }: Pick<Me, "via"> & {
+    readonly grants: Grants;
+    readonly due: Due | undefined;
+  },
+): Me {
+  return { user: toUser(user), permissions: [...grants.keys()], via, due: due ?? null };
 }

@@ -16,22 +16,21 @@ import type { Database } from "../database/schema.ts";
 import { inTransaction } from "../database/transaction.ts";
 import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
-import { route, type RouteContext } from "../http/route.ts";
+import { route } from "../http/route.ts";
 import { readGrants } from "../permissions/read_grants.ts";
 import { findUser, setPassword, type ShownUser } from "../users/store.ts";
-import type { LoginThrottle } from "./login_throttle.ts";
+import { type CodeLoginServices, mountCodeLogin } from "./code_routes.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
-import { checkPassword } from "./check_password.ts";
-import { openSession, type OpenSessionServices, setCookies, toMe } from "./open_session.ts";
+import { checkOwnPassword, checkPassword } from "./check_password.ts";
+import { awaitCode, openSession, setCookies, toFreshMe, toMe } from "./open_session.ts";
 import { deleteSession, deleteSessionsOf, selectSessions } from "./store.ts";
 
-export interface SessionServices extends OpenSessionServices {
-  readonly throttle: LoginThrottle;
-}
+export type SessionServices = CodeLoginServices;
 
 /** Login, logout, and what people do with their own account. */
 export function mountSessions(app: App, services: SessionServices): void {
   mountLogin(app, services);
+  mountCodeLogin(app, services);
   mountOwnSessions(app, services);
   mountOwnPassword(app, services);
 }
@@ -39,10 +38,14 @@ export function mountSessions(app: App, services: SessionServices): void {
 function mountLogin(app: App, services: SessionServices): void {
   const { db, cookie } = services;
   route(app, login, async ({ body }, context) => {
-    const user = await checkPassword(services, { ...body, ...guesserOf(services, context) });
+    const user = await checkPassword(services, { ...body, context });
     const from = { ...context, cookie };
+    if (user.hasSecondFactor) {
+      setCookies(context, await inTransaction(db, (tx) => awaitCode(tx, user, from)));
+      return toMe(user, { grants: new Map(), via: "session", due: "second_factor" });
+    }
     setCookies(context, await inTransaction(db, (tx) => openSession(tx, user, from)));
-    return toMe(user, await readGrants(db, user.id), "session");
+    return toFreshMe(user, await readGrants(db, user.id));
   });
   route(app, logout, async (_input, context) => {
     const id = requireBrowserSession(context.caller);
@@ -55,7 +58,8 @@ function mountLogin(app: App, services: SessionServices): void {
     context.setHeader("clear-site-data", '"cache"');
   });
   route(app, getMe, async (_input, { caller }) => {
-    return toMe(await ownUser(db, caller.userId), caller.grants, caller.via.kind);
+    const { grants, due, via } = caller;
+    return toMe(await ownUser(db, caller.userId), { grants, due, via: via.kind });
   });
 }
 
@@ -92,10 +96,9 @@ function mountOwnPassword(app: App, services: SessionServices): void {
   route(app, changePassword, async ({ body }, context) => {
     await checkNewPassword(settings, body.newPassword, "newPassword");
     const except = requireBrowserSession(context.caller);
-    const { userId, username } = context.caller;
-    const { passwordHash: replacing } = await checkPassword(services, {
-      ...{ username, password: body.currentPassword, ...guesserOf(services, context) },
-    });
+    const { userId } = context.caller;
+    const own = { password: body.currentPassword, context };
+    const { passwordHash: replacing } = await checkOwnPassword(services, own);
     refuseSame(body);
     const passwordHash = await passwords.hash(body.newPassword);
     await inTransaction(db, async (tx) => {
@@ -118,13 +121,6 @@ function refuseSame(
 
 function changedMeanwhile(): never {
   throw new ProblemError("conflict", "Somebody has given you another password meanwhile.");
-}
-
-function guesserOf(
-  { cookie }: SessionServices,
-  { address, requestId, request }: Pick<RouteContext, "address" | "requestId" | "request">,
-) {
-  return { address, requestId, browser: cookie.readBrowser(request) };
 }
 
 async function ownUser(db: Kysely<Database>, id: UserId): Promise<ShownUser> {

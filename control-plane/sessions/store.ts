@@ -5,17 +5,22 @@ import type { Database, SessionsTable } from "../database/schema.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { digestSecret, newSecret } from "../http/secret_token.ts";
 import { grantsOf } from "../permissions/grants.ts";
-import { dueOf } from "../users/due.ts";
+import { dueOf, type Duties } from "../users/due.ts";
 import { type GrantedRule, rulesOf } from "../permissions/rules.ts";
+import { mustEnrol } from "../second_factor/store.ts";
 import { inForce } from "../settings/in_force.ts";
 
 /** Not every request writes: the time of last use is this coarse. */
 const TOUCH_SECONDS = 60;
+/** How long there is to enter a code. */
+const AWAIT_MINUTES = 10;
 
 export interface NewSession {
   readonly userId: UserId;
   readonly userAgent: string;
   readonly address: string;
+  /** Good for nothing but to enter a code, and not for long. */
+  readonly awaitsCode?: boolean;
 }
 
 /** A session that was just opened. */
@@ -28,7 +33,7 @@ export interface OpenedSession {
 /** Opens a session; the secret goes into the cookie and is kept nowhere. */
 export async function insertSession(
   tx: Transaction<Database>,
-  session: NewSession,
+  { awaitsCode = false, ...session }: NewSession,
 ): Promise<OpenedSession> {
   const secret = newSecret("rks");
   const id = newId<string>();
@@ -38,7 +43,10 @@ export async function insertSession(
     secretSha256: digestSecret(secret),
     userAgent: session.userAgent.slice(0, 300),
     address: session.address,
-    expiresAt: sql`now() + make_interval(hours => ${inForce("security.session_hours")})`,
+    awaitsCode,
+    expiresAt: awaitsCode
+      ? sql`now() + make_interval(mins => ${AWAIT_MINUTES}::int)`
+      : sql`now() + make_interval(hours => ${inForce("security.session_hours")})`,
   }).returning(sql<number>`extract(epoch from expires_at - created_at)::int`.as("seconds"))
     .executeTakeFirstOrThrow();
   return { id, secret, seconds };
@@ -74,25 +82,26 @@ export async function findSessionAgain(
 function selectLive(db: Kysely<Database>) {
   return db.selectFrom("sessions").innerJoin("users", "users.id", "sessions.userId")
     .select(["sessions.id", "users.id as userId", "users.username", "users.administrator"])
-    .select("users.mustChangePassword").select(rulesOf.as("rules"))
+    .select(["users.mustChangePassword", "sessions.awaitsCode", mustEnrol.as("mustEnrol")])
+    .select(rulesOf.as("rules"))
     .select(sql<boolean>`sessions.last_used_at < now() - make_interval(secs => ${TOUCH_SECONDS})`
       .as("stale"))
     .where(isLive).where("users.disabledAt", "is", null);
 }
 
-interface LiveRow {
+interface LiveRow extends Duties {
   readonly id: string;
   readonly userId: UserId;
   readonly username: string;
   readonly administrator: boolean;
-  readonly mustChangePassword: boolean;
   readonly rules: readonly GrantedRule[];
 }
 
 function callerOf(row: LiveRow): UserCaller {
   const { userId, username } = row;
   const via = { kind: "session", sessionId: row.id } as const;
-  return { kind: "user", userId, username, grants: grantsOf(row), due: dueOf(row), via };
+  const grants = row.awaitsCode ? new Map() : grantsOf(row);
+  return { kind: "user", userId, username, grants, due: dueOf(row), via };
 }
 
 async function touchSession(db: Kysely<Database>, id: string): Promise<void> {
@@ -105,6 +114,7 @@ export function selectSessions(
   userId: UserId,
 ): Promise<Selectable<SessionsTable>[]> {
   return db.selectFrom("sessions").selectAll().where("userId", "=", userId).where(isLive)
+    .where("awaitsCode", "=", false)
     .orderBy("createdAt", "desc").limit(500).execute();
 }
 

@@ -15,8 +15,9 @@ import {
   openSession,
   type OpenSessionServices,
   setCookies,
-  toMe,
+  toFreshMe,
 } from "../sessions/open_session.ts";
+import { deleteFactor } from "../second_factor/store.ts";
 import { unlockUser } from "../sessions/failure_store.ts";
 import { deleteSessionsOf } from "../sessions/store.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
@@ -62,7 +63,7 @@ function mountFirstAdministrator(app: App, services: OpenSessionServices): void 
         }),
     );
     setCookies(context, cookies);
-    return toMe(user, grantsOf({ ...user, rules: [] }), "session");
+    return toFreshMe(user, grantsOf({ ...user, rules: [] }));
   });
 }
 
@@ -78,6 +79,8 @@ function mountRecovery(app: App, services: OpenSessionServices): void {
       const used = await useSetupLink(tx, link);
       if (!used?.userId) return deadLink();
       await setPassword(tx, used.userId, { passwordHash, mustChangePassword: false });
+      // Whoever commands the server may have come because the authenticator is lost as well.
+      await deleteFactor(tx, used.userId);
       const user = await stillAdministrator(tx, used.userId);
       await deleteSessionsOf(tx, user.id);
       await revokeApiTokensOf(tx, user.id);
@@ -88,7 +91,7 @@ function mountRecovery(app: App, services: OpenSessionServices): void {
       return { user, cookies: await openSession(tx, user, { ...context, cookie }) };
     });
     setCookies(context, cookies);
-    return toMe(user, grantsOf({ ...user, rules: [] }), "session");
+    return toFreshMe(user, grantsOf({ ...user, rules: [] }));
   });
 }
 

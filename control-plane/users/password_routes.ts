@@ -1,3 +1,4 @@
+import { resetSecondFactor } from "@rookery/shared/api/second_factor.ts";
 import { demandPasswordChange, resetPassword, unlockUser } from "@rookery/shared/api/users.ts";
 import type { UserId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
@@ -7,6 +8,7 @@ import type { App } from "../http/app_type.ts";
 import { requireBrowserSession } from "../http/authenticate.ts";
 import type { UserCaller } from "../http/caller.ts";
 import { route } from "../http/route.ts";
+import { deleteFactor } from "../second_factor/store.ts";
 import * as failures from "../sessions/failure_store.ts";
 import { deleteSessionsOf } from "../sessions/store.ts";
 import { readManaged } from "./change_user.ts";
@@ -34,6 +36,18 @@ export function mountPasswords(app: App, { db, passwords, settings }: UserServic
     });
   });
 
+  route(app, resetSecondFactor, async ({ params: { userId } }, context) => {
+    requireBrowserSession(context.caller);
+    refuseOwn(context.caller, userId);
+    await inTransaction(db, async (tx) => {
+      await readManaged(tx, userId, context.caller);
+      if (!await deleteFactor(tx, userId)) hasNone();
+      await deleteSessionsOf(tx, userId);
+      const target = { kind: "user", id: userId };
+      await writeAudit(tx, { actor: actorOf(context), action: "user.reset_second_factor", target });
+    });
+  });
+
   route(app, demandPasswordChange, async ({ params: { userId } }, context) => {
     requireBrowserSession(context.caller);
     await inTransaction(db, async (tx) => {
@@ -55,8 +69,14 @@ export function mountPasswords(app: App, { db, passwords, settings }: UserServic
   });
 }
 
-/** One's own is changed by whoever knows the old one: a session that was left open must not become an account. */
+/** One's own is changed by whoever knows the password: a session that was left open must not become an account. */
 function refuseOwn(caller: UserCaller, userId: UserId): void {
   if (caller.userId !== userId) return;
-  throw new ProblemError("forbidden", "Change your own password by POST /api/v1/me/password.");
+  const detail =
+    "This is for others. Your own: POST /api/v1/me/password or me/second-factor/removal.";
+  throw new ProblemError("forbidden", detail);
+}
+
+function hasNone(): never {
+  throw new ProblemError("not-found", "This user has no second factor.");
 }

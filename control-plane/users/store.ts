@@ -6,14 +6,17 @@ import type { Duplicates } from "../database/constraints.ts";
 import { newId } from "../database/new_id.ts";
 import type { Database, UsersTable } from "../database/schema.ts";
 import { ADMINISTRATOR_ROLE } from "../roles/built_in.ts";
+import { hasSecondFactor, mustEnrol } from "../second_factor/store.ts";
 import { lockedUntilOf } from "../sessions/failure_store.ts";
 import { canonicalUsername } from "./username.ts";
 
 export type UserRow = Selectable<UsersTable>;
-/** A user with the roles that they have, and whether they are locked. */
+/** A user with the roles that they have, whether they are locked, and what they have of a second factor. */
 export type ShownUser = UserRow & {
   readonly roleIds: RoleId[];
   readonly lockedUntil: Temporal.Instant | null;
+  readonly hasSecondFactor: boolean;
+  readonly mustEnrol: boolean;
 };
 
 /** The roles of the user in the row `users`; that of administrators stands in no row of its own. */
@@ -21,6 +24,13 @@ export const roleIdsOf = sql<RoleId[]>`array(
     select ${ADMINISTRATOR_ROLE}::uuid where users.administrator
     union all
     (select role_id from user_roles where user_id = users.id order by role_id))`;
+
+const shown = [
+  roleIdsOf.as("roleIds"),
+  lockedUntilOf.as("lockedUntil"),
+  hasSecondFactor.as("hasSecondFactor"),
+  mustEnrol.as("mustEnrol"),
+] as const;
 
 /** A user as the wire has it. */
 export function toUser(row: ShownUser): User {
@@ -33,6 +43,7 @@ export function toUser(row: ShownUser): User {
     roleIds: row.roleIds,
     disabledAt: row.disabledAt?.toString() ?? null,
     mustChangePassword: row.mustChangePassword,
+    hasSecondFactor: row.hasSecondFactor,
     lockedUntil: row.lockedUntil?.toString() ?? null,
     createdAt: row.createdAt.toString(),
   };
@@ -62,8 +73,7 @@ export function selectUsers(
 }
 
 function selectShown(db: Kysely<Database>) {
-  return db.selectFrom("users").selectAll().select(roleIdsOf.as("roleIds"))
-    .select(lockedUntilOf.as("lockedUntil"));
+  return db.selectFrom("users").selectAll().select(shown);
 }
 
 /** What a user shares with nobody, for `refuseDuplicates`. */
@@ -88,8 +98,7 @@ export function insertUser(
 ): Promise<ShownUser> {
   const held = { disabledAt: null, email, mustChangePassword };
   return db.insertInto("users").values({ id: newId(), ...held, ...user })
-    .returningAll().returning(roleIdsOf.as("roleIds"))
-    .returning(lockedUntilOf.as("lockedUntil")).executeTakeFirstOrThrow();
+    .returningAll().returning(shown).executeTakeFirstOrThrow();
 }
 
 export interface UserChange {

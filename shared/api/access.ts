@@ -105,8 +105,13 @@ export function permissionsOf(action: string): readonly Permission[] {
   );
 }
 
-/** What somebody who is logged in has to do before anything else: to choose a `new_password` that nobody else knows. */
-export const Due = z.enum(["new_password"]).meta({ id: "Due" });
+/**
+ * What somebody who is logged in has to do before anything else: to enter the code of their `second_factor`, to choose a
+ * `new_password` that nobody else knows, or to enrol a second factor because the installation demands one.
+ */
+export const Due = z.enum(["second_factor", "new_password", "second_factor_enrolment"]).meta({
+  id: "Due",
+});
 export type Due = z.infer<typeof Due>;
 
 /**

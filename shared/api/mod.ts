@@ -21,6 +21,7 @@ import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
 import * as retention from "./retention.ts";
 import * as roles from "./roles.ts";
+import * as secondFactor from "./second_factor.ts";
 import * as sessions from "./sessions.ts";
 import * as settings from "./settings.ts";
 import * as setup from "./setup.ts";
@@ -53,6 +54,7 @@ const NOUNS = {
   queue,
   retention,
   roles,
+  secondFactor,
   sessions,
   settings,
   setup,

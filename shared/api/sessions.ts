@@ -31,7 +31,7 @@ export const Session = z.object({
 export type Session = z.infer<typeof Session>;
 
 /** A password as it is sent to be checked: only its length is limited, so that nothing is told about the right one. */
-const GivenPassword = z.string().min(1).max(256)
+export const GivenPassword = z.string().min(1).max(256)
   .refine((password) => !password.includes("\0"), "must not contain control characters")
   .refine(isWhole, BROKEN_TEXT).meta({ format: "password", example: "four words of yours" });
 
@@ -39,7 +39,7 @@ export const login = endpoint({
   method: "POST",
   path: "/api/v1/login",
   access: "public",
-  summary: "Log in; the reply sets the session cookie",
+  summary: "Log in; the reply sets the session cookie, and says what is due first, such as a code",
   body: z.strictObject({
     username: text(64).min(1).meta({ example: "anna" }),
     password: GivenPassword,
@@ -51,7 +51,7 @@ export const logout = endpoint({
   method: "POST",
   path: "/api/v1/logout",
   access: "session",
-  whileDue: ["new_password"],
+  whileDue: Due.options,
   summary: "End this session",
 });
 
@@ -59,7 +59,7 @@ export const getMe = endpoint({
   method: "GET",
   path: "/api/v1/me",
   access: "session",
-  whileDue: ["new_password"],
+  whileDue: Due.options,
   summary: "Read who is calling and what they may do",
   reply: Me,
 });

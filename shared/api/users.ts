@@ -34,6 +34,8 @@ export const User = z.object({
   disabledAt: Instant.nullable(),
   /** They have to choose a new password before they or their API tokens do anything else. */
   mustChangePassword: z.boolean(),
+  /** Their logins ask for a code. */
+  hasSecondFactor: z.boolean(),
   /** Too many wrong passwords: until then nobody logs in by this name but from browsers that did so before. */
   lockedUntil: Instant.nullable(),
   createdAt: Instant,

@@ -40,6 +40,12 @@ export const SECURITY = {
     description: "How long the wait between two guesses at a password becomes at most",
     unit: "seconds",
   }),
+  "security.second_factor": setting({
+    schema: z.enum(["off", "administrators", "all"]),
+    default: "off",
+    description: "Who must have a second factor; who has none does nothing else before they enrol",
+    unit: null,
+  }),
   "security.lockout_failures": setting({
     schema: z.int().min(2).max(1_000),
     default: 10,

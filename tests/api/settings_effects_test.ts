@@ -226,6 +226,16 @@ effect("security.lockout_minutes", "says how long, for those who are locked too"
   await atMaker(admin, resetSetting, { params });
 });
 
+effect("security.second_factor", "says who must enrol before anything else", async (trial) => {
+  const { admin, set } = trial;
+  assert.equal((await admin.call(getMe, {})).due, null);
+  await set("administrators");
+  assert.equal((await admin.call(getMe, {})).due, "second_factor_enrolment");
+  await assert.rejects(admin.call(getQueue, {}), { type: "second-factor-enrolment-required" });
+  // Nobody but who has enrolled could take it back.
+  await database.sql`delete from settings where name = 'security.second_factor'`;
+});
+
 const SITES = [
   ["site_defaults.host_key_policy", "hostKeyPolicy", "strict"],
   ["site_defaults.max_live", "maxLive", 7],

@@ -51,7 +51,7 @@ Deno.test("create: the fields are those given and stored; the password stands no
   const user = await admin.call(createUser, { body: { ...body, password } });
   const { id, createdAt: _at, ...fields } = user;
   const usual = { administrator: false, email: null, mustChangePassword: false, lockedUntil: null };
-  const enabled = { disabledAt: null };
+  const enabled = { disabledAt: null, hasSecondFactor: false };
   assert.deepEqual(fields, { ...body, ...usual, ...enabled });
   const [row] = await database.sql`
     select username, display_name, administrator, password_hash from users where id = ${id}`;
