@@ -4,6 +4,7 @@ import type { DeviceId, SiteId } from "@rookery/shared/ids.ts";
 import type { BackupConfigOutcome } from "@rookery/shared/jobs/backup_config.ts";
 import type { Failure } from "@rookery/shared/jobs/failure.ts";
 import type { Database } from "../database/schema.ts";
+import { applyTagRules } from "../devices/tag_rule_store.ts";
 import { driverOf } from "./text_work.ts";
 
 /** Whose status. */
@@ -67,7 +68,7 @@ export async function writeStoredStatus(
   const first = driverOf(platform).captures[0]?.name ?? "";
   const { facts, algorithms } = outcome;
   // One row version instead of three.
-  await sql`
+  const { rows } = await sql<{ known: string }>`
     with said as (
       select ${at}::timestamptz as at, ${status}::text as status, ${grade}::text as grade,
         ${unsaved}::boolean as unsaved, ${JSON.stringify(facts)}::text::jsonb as facts,
@@ -75,7 +76,8 @@ export async function writeStoredStatus(
     ), told as (
       select s.device_id, said.*, s.last_attempt_at is null or s.last_attempt_at <= said.at as newer
       from device_status s, said where s.device_id = ${deviceId}
-    )
+    ), learnt as (${learnFacts})
+    , noted as (
     update device_status s set
       last_verified_at = case when t.status = 'verified'
         then greatest(s.last_verified_at, t.at) else s.last_verified_at end,
@@ -91,8 +93,23 @@ export async function writeStoredStatus(
       algorithms = case when newer then t.algorithms else s.algorithms end,
       revision_id = coalesce((select c.revision_id from current_texts c
         where c.device_id = s.device_id and c.capture = ${first}), s.revision_id)
-    from told t where s.device_id = t.device_id`.execute(tx);
+    from told t where s.device_id = t.device_id)
+    select device_id as known from learnt`.execute(tx);
+  if (rows.length > 0) await applyTagRules(tx, { deviceIds: [deviceId] });
 }
+
+/** Of a CTE `told`: keeps what is new. What the device did not say this time stays known. */
+const learnFacts = sql`
+  insert into device_facts as f (device_id, model, serial_number, os_version)
+  select device_id, facts ->> 'model', facts ->> 'serialNumber', facts ->> 'osVersion' from told
+  where newer and facts ?| '{model,serialNumber,osVersion}'
+  on conflict (device_id) do update set model = coalesce(excluded.model, f.model),
+    serial_number = coalesce(excluded.serial_number, f.serial_number),
+    os_version = coalesce(excluded.os_version, f.os_version)
+  where (f.model, f.serial_number, f.os_version) is distinct from
+    (coalesce(excluded.model, f.model), coalesce(excluded.serial_number, f.serial_number),
+      coalesce(excluded.os_version, f.os_version))
+  returning device_id`;
 
 /** The status names the current revision of the platform's first capture, whichever attempt brought it. */
 async function nameCurrentRevision(

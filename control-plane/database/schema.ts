@@ -11,6 +11,7 @@ import type {
   OccurrenceTrigger,
   SkipReason,
 } from "@rookery/shared/api/policies.ts";
+import type { TagRuleId } from "@rookery/shared/api/tag_rules.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import type {
   AgentId,
@@ -318,6 +319,25 @@ export interface DeviceMarksTable {
   fromSiteId: SiteId | null;
   serialNumber: string | null;
   fingerprint: string | null;
+}
+
+export interface DeviceFactsTable {
+  deviceId: DeviceId;
+  model: string | null;
+  serialNumber: string | null;
+  osVersion: string | null;
+}
+
+export interface TagRulesTable {
+  id: TagRuleId;
+  tenantId: TenantId;
+  tagId: string;
+  name: string | null;
+  address: string | null;
+  platform: string | null;
+  model: string | null;
+  createdAt: Generated<Temporal.Instant>;
+  updatedAt: Generated<Temporal.Instant>;
 }
 
 export interface HostKeysTable {
@@ -860,6 +880,8 @@ export interface Database {
   tags: TagsTable;
   deviceTags: DeviceTagsTable;
   deviceMarks: DeviceMarksTable;
+  deviceFacts: DeviceFactsTable;
+  tagRules: TagRulesTable;
   hostKeys: HostKeysTable;
   hostKeyWindows: HostKeyWindowsTable;
   hostKeyWindowUses: HostKeyWindowUsesTable;

@@ -126,6 +126,10 @@ async function forgetHardware(
 ): Promise<void> {
   await tx.deleteFrom("credentialRefusals").where("deviceId", "=", deviceId).execute();
   await sql`
+    insert into device_facts (device_id, serial_number) values (${deviceId}, ${serialNumber})
+    on conflict (device_id) do update set model = null, os_version = null,
+      serial_number = excluded.serial_number`.execute(tx);
+  await sql`
     update device_status set algorithms = null,
       facts = jsonb_build_object('serialNumber', ${serialNumber}::text)
     where device_id = ${deviceId}`.execute(tx);

@@ -18,6 +18,10 @@ export interface DeviceFilter {
   /** In the name, the address or the notes. */
   readonly text?: string | undefined;
   readonly owner?: string | undefined;
+  /** Patterns with `*` and `?`. */
+  readonly model?: string | undefined;
+  readonly serialNumber?: string | undefined;
+  readonly osVersion?: string | undefined;
   /** Only archived ones, only those in use, or both. */
   readonly archived?: boolean | undefined;
   /** Where the page before ended. */
@@ -44,6 +48,7 @@ export async function conditionsOf(
     archived === true && sql<SqlBool>`devices.archived_at is not null`,
     archived === false && sql<SqlBool>`devices.archived_at is null`,
     hasStatus(filter),
+    hasFacts(filter),
   ].filter((condition) => condition !== false && condition !== undefined);
 }
 
@@ -63,6 +68,27 @@ function containsText(text: string): RawBuilder<SqlBool> {
   const lines = sql`device_lines(devices.name, devices.host, devices.notes)`;
   return sql<SqlBool>`(as_letters(${lines}) like as_letters(${pattern})
     and ${lines} like ${pattern})`;
+}
+
+/** `after` too, as in `hasStatus`: the facts may be what a page is read by. */
+function hasFacts(
+  { model, serialNumber, osVersion, after }: DeviceFilter,
+): RawBuilder<SqlBool> | undefined {
+  const conditions = [
+    model !== undefined && sql`lower(f.model) like ${asLike(model)}`,
+    serialNumber !== undefined && sql`lower(f.serial_number) like ${asLike(serialNumber)}`,
+    osVersion !== undefined && sql`lower(f.os_version) like ${asLike(osVersion)}`,
+  ].filter((condition) => condition !== false);
+  if (conditions.length === 0) return undefined;
+  if (after !== undefined) conditions.push(sql`f.device_id > ${after}`);
+  return sql<SqlBool>`exists (select 1 from device_facts f
+    where f.device_id = devices.id and ${sql.join(conditions, sql` and `)})`;
+}
+
+/** As the function as_like: a parameter shows the planner where the pattern begins. */
+function asLike(pattern: string): string {
+  return pattern.toLowerCase().replaceAll(/[\\%_]/g, "\\$&").replaceAll("*", "%")
+    .replaceAll("?", "_");
 }
 
 /** Its own index has the order of the devices, too: the page begins where that of the devices does. */

@@ -28,6 +28,7 @@ import type { Scope } from "../permissions/scope.ts";
 import { replaceTags } from "./device_tags.ts";
 import { deviceOf, DUPLICATES, readDevice } from "./read_device.ts";
 import * as store from "./store.ts";
+import { applyTagRules } from "./tag_rule_store.ts";
 
 /** Devices, and the platforms they can have. */
 export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }): void {
@@ -54,6 +55,7 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
         await checkCredential(tx, { scope, siteId, credentialId });
         await store.insertDevice(tx, { ...fields, id });
         await replaceTags(tx, { siteId, deviceId: id, tags });
+        await applyTagRules(tx, { deviceIds: [id] });
         const entry = { action: "device.create", target: { kind: "device", id }, siteId };
         await writeAudit(tx, { ...entry, actor: actorOf(context), detail: body });
       }));
@@ -73,6 +75,7 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
         await store.updateDevice(tx, id, given(fields));
         if (body.windows !== undefined) await callBackUntouchable(tx, { siteId, deviceId: id });
         if (tags) await replaceTags(tx, { siteId, deviceId: id, tags });
+        await applyTagRules(tx, { deviceIds: [id] });
         if (isReassigned) await store.moveToLane(tx, { siteId, deviceId: id, credentialId });
         const entry = { action: "device.update", target: { kind: "device", id }, siteId };
         const detail = changedFields(deviceOf(before), body);
@@ -100,6 +103,7 @@ export function mountDevices(app: App, { db }: { readonly db: Kysely<Database> }
     await refuseDuplicates(DUPLICATES, () =>
       inTransaction(db, async (tx) => {
         await store.updateDevice(tx, id, { archivedAt: null });
+        await applyTagRules(tx, { deviceIds: [id] });
         const entry = { action: "device.restore", target: { kind: "device", id }, siteId };
         await writeAudit(tx, { ...entry, actor: actorOf(context) });
       }));

@@ -19,8 +19,10 @@ export async function selectDevices(db: Kysely<Database>, selection: DeviceSelec
   const conditions = await conditionsOf(db, filter);
   const devices = db.selectFrom("devices")
     .leftJoin("deviceStatus", "deviceStatus.deviceId", "devices.id")
+    .leftJoin("deviceFacts", "deviceFacts.deviceId", "devices.id")
     .selectAll("devices").select(tagNames.as("tags"))
-    .select(["deviceStatus.lastOutcome", "deviceStatus.lastVerifiedAt", "deviceStatus.unsaved"]);
+    .select(["deviceStatus.lastOutcome", "deviceStatus.lastVerifiedAt", "deviceStatus.unsaved"])
+    .select(["deviceFacts.model", "deviceFacts.serialNumber", "deviceFacts.osVersion"]);
   const query = whereVisible(devices, "devices.siteId", scope)
     .$if(deviceId !== undefined, (some) => some.where("devices.id", "=", deviceId as DeviceId));
   return await conditions.reduce((some, condition) => some.where(condition), query)

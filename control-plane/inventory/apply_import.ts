@@ -8,6 +8,7 @@ import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import { inForce } from "../settings/in_force.ts";
 import type { TaskWork } from "../tasks/kinds.ts";
+import { applyTagRules } from "../devices/tag_rule_store.ts";
 import { changeDevice } from "./change_device.ts";
 import {
   countRows,
@@ -80,6 +81,7 @@ async function createDevices(
     on conflict do nothing returning id`.execute(tx);
   const ids = made.map(({ id }) => id);
   await tagNewDevices(tx, importId, ids);
+  await applyTagRules(tx, { deviceIds: ids });
   return new Set(ids);
 }
 

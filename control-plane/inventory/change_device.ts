@@ -7,6 +7,7 @@ import { refuseDuplicates } from "../database/constraints.ts";
 import type { Database } from "../database/schema.ts";
 import { replaceTags, tagNames } from "../devices/device_tags.ts";
 import * as devices from "../devices/store.ts";
+import { applyTagRules } from "../devices/tag_rule_store.ts";
 import { EVERYTHING } from "../http/caller.ts";
 import type { KnownDevice } from "./find_devices.ts";
 import { isSame } from "./plan_rows.ts";
@@ -24,14 +25,23 @@ export interface DeviceChange {
   readonly change: ImportedFields;
 }
 
+/** A device in use, with what tells who changed it. */
+export interface ChangeableDevice extends KnownDevice {
+  readonly isUntouched: boolean;
+  /** Those that rules give: nobody has to have given them. */
+  readonly ruleTags: readonly string[];
+}
+
 /** A device in use as it is now; its row is locked. */
 export async function readForChange(
   tx: Transaction<Database>,
   { siteId, deviceId }: Pick<DeviceChange, "siteId" | "deviceId">,
-): Promise<KnownDevice & { readonly isUntouched: boolean }> {
-  const { rows: [device] } = await sql<KnownDevice & { isUntouched: boolean }>`
+): Promise<ChangeableDevice> {
+  const { rows: [device] } = await sql<ChangeableDevice>`
     select id, name, host, port, platform, credential_id, ${tagNames} as tags,
-      updated_at = created_at as is_untouched
+      updated_at = created_at as is_untouched, array(
+        select t.name from tag_rules r join tags t on t.id = r.tag_id join sites s on s.id = site_id
+        where r.tenant_id = s.tenant_id) as rule_tags
     from devices where id = ${deviceId} and site_id = ${siteId} and archived_at is null for update`
     .execute(tx);
   if (!device) throw new ProblemError("not-found", "the device is archived or gone");
@@ -49,6 +59,7 @@ export async function changeDevice(
   if (credentialId) await refuseGone(tx, { siteId, credentialId });
   await refuseDuplicates(DUPLICATES, () => devices.updateDevice(tx, deviceId, given(fields)));
   if (tags) await replaceTags(tx, { siteId, deviceId, tags });
+  await applyTagRules(tx, { deviceIds: [deviceId] });
   if (credentialId !== undefined) {
     await devices.moveToLane(tx, { siteId, deviceId, credentialId });
   }
@@ -63,9 +74,11 @@ async function refuseGone(
 }
 
 /** Refuses a device that is not as it is expected to be, and names the fields. */
-export function refuseChanged(device: KnownDevice, expected: ImportedFields): void {
+export function refuseChanged(device: ChangeableDevice, expected: ImportedFields): void {
+  const given = expected.tags ?? [];
+  const tags = device.tags.filter((tag) => given.includes(tag) || !device.ruleTags.includes(tag));
   const names = (Object.keys(expected) as (keyof ImportedFields)[])
-    .filter((field) => !isSame(device[field], expected[field]));
+    .filter((field) => !isSame(field === "tags" ? tags : device[field], expected[field]));
   if (names.length === 0) return;
   throw new ProblemError("conflict", `changed by somebody else since: ${names.join(", ")}`);
 }

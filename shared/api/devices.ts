@@ -4,6 +4,7 @@ import { endpoint } from "../endpoint.ts";
 import { CredentialId, DeviceId, Instant, SiteId, TenantId } from "../ids.ts";
 import { BROKEN_TEXT, isWhole, listOf, Name, Page, text } from "./page.ts";
 import { TagExpression } from "./tag_expression.ts";
+import { Pattern } from "./tag_rules.ts";
 import { Tags } from "./tags.ts";
 import { TouchWindow } from "../schedules/touch_window.ts";
 
@@ -115,6 +116,10 @@ export const Device = z.object({
   lastVerifiedAt: Instant.nullable(),
   /** The running configuration is not the one the device would start with; null when it shows only one. */
   unsaved: z.boolean().nullable(),
+  /** What the device said of itself, kept from its backups. */
+  model: z.string().nullable(),
+  serialNumber: z.string().nullable(),
+  osVersion: z.string().nullable(),
 }).meta({ id: "Device" });
 export type Device = z.infer<typeof Device>;
 
@@ -136,6 +141,10 @@ export const DeviceFilter = {
   unsaved: z.stringbool().meta({ type: "boolean" }).optional(),
   /** In the name, the address or the notes; large and small letters make no difference. */
   text: text(100).min(1, "must not be empty").meta({ example: "oslo" }).optional(),
+  /** What the device said of itself: `*` stands for any characters, `?` for one. */
+  model: Pattern.optional(),
+  serialNumber: Pattern.optional(),
+  osVersion: Pattern.optional(),
   /** The whole of it; large and small letters make no difference. */
   owner: Owner.min(1, "must not be empty").optional(),
 };

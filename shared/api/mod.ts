@@ -26,6 +26,7 @@ import * as sessions from "./sessions.ts";
 import * as settings from "./settings.ts";
 import * as setup from "./setup.ts";
 import * as sites from "./sites.ts";
+import * as tagRules from "./tag_rules.ts";
 import * as tasks from "./tasks.ts";
 import * as tenants from "./tenants.ts";
 import * as users from "./users.ts";
@@ -59,6 +60,7 @@ const NOUNS = {
   settings,
   setup,
   sites,
+  tagRules,
   tasks,
   tenants,
   users,

@@ -2,10 +2,24 @@ import assert from "node:assert/strict";
 import { createDevice, getDevice, listDevices, updateDevice } from "@rookery/shared/api/devices.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
 import { createTenant } from "@rookery/shared/api/tenants.ts";
-import type { SiteId } from "@rookery/shared/ids.ts";
+import {
+  createTagRule,
+  deleteTagRule,
+  getTagRule,
+  listTagRules,
+  previewTagRule,
+  updateTagRule,
+} from "@rookery/shared/api/tag_rules.ts";
+import type { DeviceId, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
+import { examineBackup } from "../../control-plane/backups/ingest.ts";
+import { recordBackup } from "../../control-plane/backups/record_backup.ts";
+import { inTransaction } from "../../control-plane/database/transaction.ts";
+import { attemptOf, frrConfiguration, upload } from "../support/backup_report.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { makePerson } from "../support/people.ts";
+import { refusedAs } from "../support/refused_as.ts";
 
 const database = testDatabase();
 const plane = testControlPlane(database);
@@ -90,6 +104,100 @@ Deno.test("devices that get the same new tags at once wait for nobody in a circl
   }));
   const { items } = await admin.call(listDevices, { query: { siteId, tags: "new-0 and new-19" } });
   assert.equal(items.length, 6);
+});
+
+Deno.test("a rule tags the devices that fit all of its patterns, those that are there and those to come", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("rules");
+  const add = async (name: string, more: object = {}) => {
+    const body = { siteId, name, host: `${name}.test`, platform: "frr", ...more };
+    return (await admin.call(createDevice, { body })).id;
+  };
+  const a = await add("osl-sw1");
+  const b = await add("OSL-sw22", { platform: "linux" });
+  const c = await add("osl_sw3", { tags: ["switch"] });
+  const tagged = async (tags: string) => {
+    const { items } = await admin.call(listDevices, { query: { siteId, tags } });
+    return items.map(({ id }) => id);
+  };
+  const rule = { tag: "switch", name: "osl?sw*", platform: "frr" };
+  const preview = await admin.call(previewTagRule, { body: rule });
+  assert.deepEqual([preview.fits, preview.tagged], [2, 1]);
+  assert.deepEqual(preview.examples.map(({ deviceId }) => deviceId), [a, c]);
+  assert.deepEqual(await tagged("switch"), [c], "a preview tags nothing");
+  const { id: ruleId } = await admin.call(createTagRule, { body: rule });
+  assert.deepEqual(await tagged("switch"), [a, c]);
+  const d = await add("osl.sw4");
+  const e = await add("other");
+  assert.deepEqual(await tagged("switch"), [a, c, d]);
+  await admin.call(updateDevice, { params: { deviceId: e }, body: { name: "osl-sw5" } });
+  assert.deepEqual(await tagged("switch"), [a, c, d, e]);
+  const params = { ruleId };
+  // An underscore is an underscore.
+  await admin.call(updateTagRule, { params, body: { name: "osl_*", platform: null, tag: "odd" } });
+  assert.deepEqual([await tagged("odd"), await tagged("switch")], [[c], [a, c, d, e]]);
+  const none = admin.call(updateTagRule, { params, body: { name: null } });
+  await refusedAs("validation", none, "#/name");
+  for (const name of ["", "*".repeat(11), "a\0b"]) {
+    await refusedAs(
+      "validation",
+      admin.call(createTagRule, { body: { tag: "x", name } }),
+      "#/name",
+    );
+  }
+  const local = { name: "tags-local", actions: ["devices:*" as const, "tags:read" as const] };
+  const person = await makePerson(plane, { ...local, selector: { siteIds: [siteId] } });
+  assert.equal((await person.call(getTagRule, { params })).tag, "odd");
+  await refusedAs("forbidden", person.call(deleteTagRule, { params }));
+  await admin.call(deleteTagRule, { params });
+  assert.deepEqual((await admin.call(listTagRules, {})).items, []);
+  assert.deepEqual(await tagged("odd"), [c], "devices keep what a rule gave");
+  assert.deepEqual((await admin.call(getDevice, { params: { deviceId: b } })).tags, []);
+});
+
+Deno.test("facts are kept from backups, found by patterns, and tag by the model as soon as it is known", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("facts");
+  const { id: deviceId } = await addTagged(siteId);
+  const { id: other } = await addTagged(siteId);
+  const body = { tag: "nine-k", model: "C9?00*" };
+  const { id: ruleId } = await admin.call(createTagRule, { body });
+  const { services } = plane;
+  const facts = { model: "C9300-48P", serialNumber: "FOC1234", osVersion: "17.9.4a" };
+  await tell(deviceId, facts);
+  await tell(other, { osVersion: "17.12.1" });
+  const params = { deviceId };
+  const known = await admin.call(getDevice, { params });
+  assert.deepEqual(known.tags, ["nine-k"]);
+  const { model, serialNumber, osVersion } = known;
+  assert.deepEqual({ model, serialNumber, osVersion }, facts);
+  const find = async (query: object) => {
+    const { items } = await admin.call(listDevices, { query: { siteId, ...query } });
+    return items.map(({ id }) => id);
+  };
+  assert.deepEqual(await find({ model: "c9300*" }), [deviceId]);
+  assert.deepEqual(await find({ serialNumber: "foc1234" }), [deviceId]);
+  assert.deepEqual(await find({ osVersion: "17.*" }), [deviceId, other]);
+  assert.deepEqual(await find({ osVersion: "17" }), []);
+  // What it does not say again is still known.
+  await tell(deviceId, { osVersion: "17.12.1" });
+  const later = await admin.call(getDevice, { params });
+  assert.deepEqual([later.model, later.osVersion], ["C9300-48P", "17.12.1"]);
+  await admin.call(deleteTagRule, { params: { ruleId } });
+
+  async function tell(deviceId: DeviceId, facts: object): Promise<void> {
+    const device = { siteId, deviceId };
+    const text = new TextEncoder().encode(frrConfiguration());
+    const reported = await upload(services, device, text);
+    const outcome = { ...reported.outcome, facts };
+    const examined = await examineBackup(database.db, { ...reported, outcome });
+    assert.ok(examined.ok);
+    const attempt = attemptOf(reported);
+    await inTransaction(
+      database.db,
+      (tx) => recordBackup(tx, { ...services, attempt, examined }),
+    );
+  }
 });
 
 Deno.test("a tag belongs to the tenant of its device", async () => {
