@@ -103,7 +103,8 @@ export const Credential = z.object({
 export type Credential = z.infer<typeof Credential>;
 
 const CredentialParams = z.strictObject({ credentialId: CredentialId });
-export const Username = oneLine(200).meta({ example: "backup" });
+/** As it is typed, with its spaces; devices know the difference. */
+export const Username = oneLine(200).regex(/\S/, "must not be blank").meta({ example: "backup" });
 
 export const listCredentials = endpoint({
   method: "GET",
