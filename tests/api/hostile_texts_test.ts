@@ -54,7 +54,9 @@ const SAMPLES: Readonly<Record<string, (n: number) => Record<string, unknown>>> 
 const ids = { tenantId: "", siteId: "" };
 
 let count = 0;
-const next = () => ++count;
+function next(): number {
+  return ++count;
+}
 
 Deno.test("every text of everything that can be created is kept as it is, or refused by its field", async (test) => {
   ids.tenantId = (await created("createTenant")).id;
