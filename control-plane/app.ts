@@ -27,6 +27,7 @@ import { mountImports } from "./inventory/import_routes.ts";
 import { mountInventoryExport } from "./inventory/export_routes.ts";
 import { mountLeases } from "./jobs/lease_routes.ts";
 import { mountJobs } from "./jobs/routes.ts";
+import { mountMetrics } from "./metrics/routes.ts";
 import { mountPermissions } from "./permissions/routes.ts";
 import { mountViewers } from "./permissions/viewer_routes.ts";
 import { mountPolicies } from "./policies/routes.ts";
@@ -65,6 +66,7 @@ export function createApp(services: Services): App {
 
 function mountPeople(app: App, services: Services): void {
   mountHealth(app, services);
+  mountMetrics(app, services);
   mountSetup(app, services);
   mountSessions(app, services);
   mountSecondFactor(app, services);

@@ -14,6 +14,7 @@ import { Overload } from "./http/overload.ts";
 import { ClaimFloors } from "./jobs/claim_floor.ts";
 import { Wakeups } from "./jobs/wakeups.ts";
 import type { KeyRing } from "./keys/key_ring.ts";
+import { ReplicaMetrics } from "./metrics/replica_metrics.ts";
 import { OutboxFeed } from "./outbox/feed.ts";
 import type { StreamServices, StreamTimes } from "./outbox/open_stream.ts";
 import { StreamSlots } from "./outbox/stream_slots.ts";
@@ -29,6 +30,7 @@ export interface Services extends AgentServices, StreamServices {
   readonly throttle: LoginThrottle;
   readonly cookie: SessionCookie;
   readonly trustedProxies: TrustedProxies;
+  readonly metrics: ReplicaMetrics;
 }
 
 export interface ServiceOptions {
@@ -45,6 +47,13 @@ export interface ServiceOptions {
   readonly streamTimes?: StreamTimes;
 }
 
+function counted(log: Log, metrics: ReplicaMetrics): Log {
+  return (line) => {
+    metrics.logged(line.level);
+    log(line);
+  };
+}
+
 /** Starts what lives as long as the process, on a migrated database. Dispose it before the database is closed. */
 export async function startServices(
   { database: { db, waitMs }, keyRing, config, log, ...given }: ServiceOptions,
@@ -58,6 +67,7 @@ export async function startServices(
   const wakeups = new Wakeups(db);
   const feed = new OutboxFeed(db, given.streamTimes);
   const overload = new Overload(waitMs ?? (() => 0));
+  const metrics = new ReplicaMetrics(() => overload.pressureMs);
   return {
     db,
     overload,
@@ -67,7 +77,8 @@ export async function startServices(
     drivers: given.drivers ?? SHIPPED_DRIVERS,
     engineVersion: given.engineVersion ?? ENGINE_VERSION,
     wakeups,
-    log: logAbove(log, () => settings.known["logging.level"]),
+    metrics,
+    log: counted(logAbove(log, () => settings.known["logging.level"]), metrics),
     ...config,
     issuer: `urn:uuid:${installation.id}`,
     incarnation: installation.incarnation,

@@ -4,12 +4,20 @@ import { clientAddress, type TrustedProxies } from "./address.ts";
 import type { Log } from "./log.ts";
 import type { Overload } from "./overload.ts";
 
+/** A request that was answered; what a client makes up, such as its path, is left out. */
+export interface Answered {
+  readonly method: string;
+  readonly status: number;
+  readonly seconds: number;
+}
+
 export interface ObserveOptions {
   readonly authenticate: Authenticate;
   readonly log: Log;
   readonly overload: Overload;
   readonly publicUrl: string;
   readonly trustedProxies: TrustedProxies;
+  readonly metrics: { answered(request: Answered): void };
 }
 
 /** A page that needs more says so itself; everything else loads nothing and is framed by nobody. */
@@ -28,7 +36,10 @@ export function observeRequests(app: App, options: ObserveOptions): void {
     context.set("address", addressOf(context, options.trustedProxies));
     await next();
     secure(context, options.publicUrl);
-    options.log(lineOf(context, performance.now() - started));
+    const durationMs = performance.now() - started;
+    const { method } = context.req.raw;
+    options.metrics.answered({ method, status: context.res.status, seconds: durationMs / 1_000 });
+    options.log(lineOf(context, durationMs));
   });
 }
 

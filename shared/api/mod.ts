@@ -16,6 +16,7 @@ import * as inventory from "./inventory.ts";
 import * as jobHistory from "./job_history.ts";
 import * as jobs from "./jobs.ts";
 import * as manyJobs from "./many_jobs.ts";
+import * as metrics from "./metrics.ts";
 import * as permissions from "./permissions.ts";
 import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
@@ -50,6 +51,7 @@ const NOUNS = {
   jobHistory,
   jobs,
   manyJobs,
+  metrics,
   permissions,
   policies,
   queue,
