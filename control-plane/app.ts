@@ -32,6 +32,7 @@ import { mountPermissions } from "./permissions/routes.ts";
 import { mountViewers } from "./permissions/viewer_routes.ts";
 import { mountPolicies } from "./policies/routes.ts";
 import { mountRoles } from "./roles/routes.ts";
+import { mountSearch } from "./search/routes.ts";
 import { mountSecondFactor } from "./second_factor/routes.ts";
 import type { Services } from "./services.ts";
 import { mountSessions } from "./sessions/routes.ts";
@@ -104,5 +105,6 @@ function mountWork(app: App, services: Services): void {
   mountChangeHints(app, services);
   mountBackups(app, services);
   mountQuarantine(app, services);
+  mountSearch(app, services);
   mountTasks(app, services);
 }

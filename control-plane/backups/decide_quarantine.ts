@@ -27,7 +27,7 @@ export async function decideRevision(tx: Transaction<Database>, made: Decision):
   if (decision === "reject" || text === null) return;
   const current = await findCurrent(tx, { deviceId, capture });
   if (current && Temporal.Instant.compare(current.lastSeenAt, lastSeenAt) > 0) return;
-  await makeCurrent(tx, { siteId, deviceId, capture, id, text });
+  await makeCurrent(tx, { siteId, deviceId, capture, platform, id, text });
   await verifyAccepted(tx, { deviceId, platform, at: lastSeenAt });
 }
 

@@ -6,6 +6,7 @@ import { newId } from "../database/new_id.ts";
 import type { Database } from "../database/schema.ts";
 import type { ExaminedCapture } from "./ingest.ts";
 import type { BackupAttempt, RecordedCapture } from "./record_backup.ts";
+import { redactionRules } from "./redaction_rules.ts";
 import { renderText, type TextServices } from "./render_text.ts";
 import { findCurrent, findDigest, type KnownRevision } from "./revision_queries.ts";
 
@@ -40,7 +41,14 @@ export async function recordCapture(
   }
   const id = await acceptedId(tx, record, { current, known });
   if (!past) {
-    await makeCurrent(tx, { ...of, ...record.attempt, id, text: await textOf(tx, record) });
+    const { platform } = record;
+    await makeCurrent(tx, {
+      ...of,
+      ...record.attempt,
+      platform,
+      id,
+      text: await textOf(tx, record),
+    });
   }
   return { ...describe(record), kind: "new", revisionId: id };
 }
@@ -163,18 +171,19 @@ async function textOf(tx: Transaction<Database>, record: CaptureToRecord): Promi
 /** Makes a revision the one that is shown, searched and compared with. */
 export async function makeCurrent(
   tx: Transaction<Database>,
-  { siteId, deviceId, capture, id, text }: {
+  { siteId, deviceId, capture, platform, id, text }: {
     readonly siteId: BackupAttempt["siteId"];
     readonly deviceId: BackupAttempt["deviceId"];
     readonly capture: string;
+    readonly platform: string;
     readonly id: RevisionId;
     readonly text: string;
   },
 ): Promise<void> {
-  await tx.insertInto("currentTexts").values({ siteId, deviceId, capture, revisionId: id, text })
-    .onConflict((conflict) =>
-      conflict.columns(["deviceId", "capture"]).doUpdateSet({ revisionId: id, text, siteId })
-    )
+  const redactedBy = redactionRules(platform);
+  const current = { siteId, revisionId: id, text, redactedBy, searchable: false };
+  await tx.insertInto("currentTexts").values({ deviceId, capture, ...current })
+    .onConflict((conflict) => conflict.columns(["deviceId", "capture"]).doUpdateSet(current))
     .execute();
 }
 

@@ -831,6 +831,20 @@ export interface CurrentTextsTable {
   siteId: SiteId;
   revisionId: RevisionId;
   text: string;
+  redactedBy: string | null;
+  searchable: Generated<boolean>;
+}
+
+export interface SearchLinesTable {
+  id: Generated<string>;
+  digest: Uint8Array;
+  line: string;
+}
+
+export interface SearchTextsTable {
+  deviceId: DeviceId;
+  capture: string;
+  lineIds: string[] | null;
 }
 
 export interface DeviceStatusTable {
@@ -919,5 +933,7 @@ export interface Database {
   backups: BackupsTable;
   revisions: RevisionsTable;
   currentTexts: CurrentTextsTable;
+  searchLines: SearchLinesTable;
+  searchTexts: SearchTextsTable;
   deviceStatus: DeviceStatusTable;
 }

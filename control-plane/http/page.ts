@@ -37,7 +37,8 @@ export function readCursor<Position extends z.ZodType>(
   });
 }
 
-function writeCursor(position: unknown): string {
+/** A cursor of this position, which `readCursor` reads again. */
+export function writeCursor(position: unknown): string {
   return new TextEncoder().encode(JSON.stringify(position))
     .toBase64({ alphabet: "base64url", omitPadding: true });
 }

@@ -3,6 +3,7 @@ import { dropOldSegments } from "../audit/drop_segments.ts";
 import { sealAuditRows, type SealServices } from "../audit/seal_rows.ts";
 import { forgetOldProofs } from "../agents/used_proofs.ts";
 import { orderChanged } from "../change_hints/order_changed.ts";
+import type { TextServices } from "../backups/render_text.ts";
 import { deleteOldParts } from "../backups/upload_parts.ts";
 import type { Database } from "../database/schema.ts";
 import { describeError, type Log } from "../http/log.ts";
@@ -10,6 +11,7 @@ import { deleteOldImports } from "../inventory/import_store.ts";
 import { trimOutbox } from "../outbox/retention.ts";
 import { deleteOldBrowsers } from "../sessions/browser_store.ts";
 import { deleteOldFailures } from "../sessions/failure_store.ts";
+import { forgetLines, indexTexts, renewOldTexts } from "../search/index_texts.ts";
 import { deleteExpiredSessions } from "../sessions/store.ts";
 import type { LiveSettings } from "../settings/live_settings.ts";
 import { pause } from "../pause.ts";
@@ -26,12 +28,13 @@ const HINTS_MS = 2_000;
 const POLICIES_MS = 2_000;
 const SETTINGS_MS = 1_000;
 const SEAL_MS = 10_000;
+const SEARCH_MS = 1_000;
 const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
 const PARTITIONED = ["attempts", "backups", "job_log"];
 const WEEKS_AHEAD = 4;
 
-export interface MaintenanceServices extends SealServices {
+export interface MaintenanceServices extends SealServices, TextServices {
   readonly settings: LiveSettings;
 }
 
@@ -47,6 +50,11 @@ export async function runMaintenance(
     repeat(() => makeRuns(services, signal), { everyMs: POLICIES_MS, signal, log: services.log }),
     repeat(() => readAgain(services), { everyMs: SETTINGS_MS, signal, log: services.log }),
     repeat(() => seal(services), { everyMs: SEAL_MS, signal, log: services.log }),
+    repeat(() => makeSearchable(services, signal), {
+      everyMs: SEARCH_MS,
+      signal,
+      log: services.log,
+    }),
     repeat(() => keepHouse(services), {
       everyMs: HOUSEKEEPING_MS,
       signal,
@@ -91,6 +99,11 @@ async function seal(services: MaintenanceServices): Promise<void> {
   await sealAuditRows(services);
 }
 
+/** One batch after the other: all current texts at the first start after an update that searches. */
+async function makeSearchable(services: MaintenanceServices, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && await indexTexts(services) > 0);
+}
+
 async function keepHouse(services: MaintenanceServices): Promise<void> {
   const { db } = services;
   await makePartitions(db);
@@ -105,6 +118,8 @@ async function keepHouse(services: MaintenanceServices): Promise<void> {
   await deleteOldImports(db);
   await forgetTimeouts(db);
   await dropOldSegments(services);
+  await renewOldTexts(db);
+  await forgetLines(db);
 }
 
 /** Makes the partitions of this week and the next ones; do it before rows are written, which else fall into the default one. */

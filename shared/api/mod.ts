@@ -22,6 +22,7 @@ import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
 import * as retention from "./retention.ts";
 import * as roles from "./roles.ts";
+import * as search from "./search.ts";
 import * as secondFactor from "./second_factor.ts";
 import * as sessions from "./sessions.ts";
 import * as settings from "./settings.ts";
@@ -57,6 +58,7 @@ const NOUNS = {
   queue,
   retention,
   roles,
+  search,
   secondFactor,
   sessions,
   settings,

@@ -43,8 +43,11 @@ export async function redact(
   return pieces.join("");
 }
 
+/** Raise it with every change of what this file takes for a secret: stored texts are then redacted anew. */
+export const REDACTOR_VERSION = 1;
+
 /** Secrets that look the same on every platform, whatever the driver knows of. */
-const EVERYWHERE: readonly string[] = [
+export const EVERYWHERE: readonly string[] = [
   // crypt(3) hashes and the reversible ones of Junos ($9$) and IOS XE ($8$, $9$, $14$).
   String.raw`(?<secret>\$(?:1|2[abxy]|5|6|7|8|9|14|y|gy|sha1|argon2id?)\$[^\s"';,<>]+)`,
   // The password of a URL; it may itself contain an @ or a slash. A port with a path behind it is none.
