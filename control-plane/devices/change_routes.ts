@@ -6,6 +6,7 @@ import {
   purgeDevice,
   replaceDevice,
 } from "@rookery/shared/api/device_changes.ts";
+import { editDevices } from "@rookery/shared/api/device_edits.ts";
 import type { DeviceId, HostKeyId, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
 import { type Actor, actorOf, writeAudit, writeAudits } from "../audit/store.ts";
@@ -20,6 +21,7 @@ import { pageOf, readCursor } from "../http/page.ts";
 import { route } from "../http/route.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 import { reachesSite, type Scope } from "../permissions/scope.ts";
+import { editAll } from "./edit_devices.ts";
 import { insertMark, markOf, selectMarks } from "./mark_store.ts";
 import { type DeviceMove, moveAlong } from "./move_device.ts";
 import { deleteForEver } from "./purge_device.ts";
@@ -38,6 +40,15 @@ export function mountDeviceChanges(app: App, { db, keyRing }: DeviceServices): v
     const before = readCursor(cursor, DeviceMarkId);
     const rows = await selectMarks(db, { scope, deviceId, before, limit: limit + 1 });
     return pageOf(rows, limit, { item: markOf, position: (row) => row.id });
+  });
+
+  route(app, editDevices, async ({ body }, context) => {
+    const { scope } = context;
+    const order = { ...body, scope, actor: actorOf(context) };
+    const { deviceIds, filter } = body;
+    return {
+      changed: await inTransaction(db, (tx) => editAll(tx, { ...order, deviceIds, filter })),
+    };
   });
 
   route(app, moveDevice, async ({ params: { deviceId }, body: { siteId: to } }, context) => {

@@ -22,6 +22,7 @@ export interface DeviceFilter {
   readonly model?: string | undefined;
   readonly serialNumber?: string | undefined;
   readonly osVersion?: string | undefined;
+  readonly deviceIds?: readonly DeviceId[] | undefined;
   /** Only archived ones, only those in use, or both. */
   readonly archived?: boolean | undefined;
   /** Where the page before ended. */
@@ -33,11 +34,12 @@ export async function conditionsOf(
   db: Kysely<Database>,
   filter: DeviceFilter,
 ): Promise<RawBuilder<SqlBool>[]> {
-  const { tenantId, siteId, platform, tags, text, owner, archived, after } = filter;
+  const { tenantId, siteId, platform, tags, text, owner, deviceIds, archived, after } = filter;
   const known = tags === undefined ? undefined : await findTags(db, tags);
   const sites = tenantId === undefined ? undefined : await sitesOf(db, tenantId);
   return [
     after !== undefined && sql<SqlBool>`devices.id > ${after}`,
+    deviceIds && sql<SqlBool>`devices.id = any(${[...deviceIds]}::uuid[])`,
     sites && sql<SqlBool>`devices.site_id = any(${sites}::uuid[])`,
     siteId !== undefined && sql<SqlBool>`devices.site_id = ${siteId}`,
     platform !== undefined && sql<SqlBool>`devices.platform = ${platform}`,

@@ -8,6 +8,7 @@ import * as backups from "./backups.ts";
 import * as changeHints from "./change_hints.ts";
 import * as credentials from "./credentials.ts";
 import * as deviceChanges from "./device_changes.ts";
+import * as deviceEdits from "./device_edits.ts";
 import * as devices from "./devices.ts";
 import * as health from "./health.ts";
 import * as hostKeys from "./host_keys.ts";
@@ -44,6 +45,7 @@ const NOUNS = {
   changeHints,
   credentials,
   deviceChanges,
+  deviceEdits,
   devices,
   health,
   hostKeys,

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { createDevice, getDevice, listDevices, updateDevice } from "@rookery/shared/api/devices.ts";
+import { editDevices } from "@rookery/shared/api/device_edits.ts";
+import {
+  archiveDevice,
+  createDevice,
+  getDevice,
+  listDevices,
+  updateDevice,
+} from "@rookery/shared/api/devices.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
 import { createTenant } from "@rookery/shared/api/tenants.ts";
 import {
@@ -10,7 +17,7 @@ import {
   previewTagRule,
   updateTagRule,
 } from "@rookery/shared/api/tag_rules.ts";
-import type { DeviceId, SiteId } from "@rookery/shared/ids.ts";
+import type { CredentialId, DeviceId, SiteId } from "@rookery/shared/ids.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
 import { examineBackup } from "../../control-plane/backups/ingest.ts";
 import { recordBackup } from "../../control-plane/backups/record_backup.ts";
@@ -198,6 +205,62 @@ Deno.test("facts are kept from backups, found by patterns, and tag by the model 
       (tx) => recordBackup(tx, { ...services, attempt, examined }),
     );
   }
+});
+
+Deno.test("editDevices() changes as many devices as were expected, or none, and audits each", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("edited");
+  const [a, b, c] = [
+    await addTagged(siteId, ["old", "kept"]),
+    await addTagged(siteId, ["old"]),
+    await addTagged(siteId),
+  ];
+  const archived = await addTagged(siteId, ["old"]);
+  await admin.call(archiveDevice, { params: { deviceId: archived.id } });
+  const change = { addTags: ["new"], removeTags: ["OLD"], owner: "Night shift", idleSeconds: 90 };
+  const filter = { siteId, tags: "old" };
+  const wrong = admin.call(editDevices, { body: { filter, expected: 3, change } });
+  const problem = await refusedAs("conflict", wrong, "#/expected");
+  assert.match(problem.message, /are 2/);
+  const read = async (deviceId: DeviceId) => {
+    const { tags, owner, idleSeconds } = await admin.call(getDevice, { params: { deviceId } });
+    return [tags, owner, idleSeconds];
+  };
+  const { idleSeconds } = c;
+  assert.deepEqual(await read(a.id), [["kept", "old"], "", idleSeconds]);
+  const done = await admin.call(editDevices, { body: { filter, expected: 2, change } });
+  assert.equal(done.changed, 2);
+  assert.deepEqual(await read(a.id), [["kept", "new"], "Night shift", 90]);
+  assert.deepEqual(await read(b.id), [["new"], "Night shift", 90]);
+  assert.deepEqual(await read(c.id), [[], "", idleSeconds]);
+  assert.deepEqual(await read(archived.id), [["old"], "", idleSeconds]);
+  const rows = await database.sql`
+    select target_id from audit_rows where action = 'device.update' and site_id = ${siteId}`;
+  assert.deepEqual(rows.map((row) => row.target_id).sort(), [a.id, b.id].sort());
+  const here = { name: "edits", actions: ["devices:*" as const], selector: { siteIds: [siteId] } };
+  const local = await makePerson(plane, here);
+  const far = await addTagged(await newSite("far"));
+  const windows = [{ from: "22:00", to: "04:00" }];
+  const both = { deviceIds: [a.id, far.id], expected: 2, change: { windows } };
+  await refusedAs("conflict", local.call(editDevices, { body: both }), "#/expected");
+  const own = { deviceIds: [a.id, c.id], expected: 2, change: { windows } };
+  assert.equal((await local.call(editDevices, { body: own })).changed, 2);
+  assert.deepEqual((await admin.call(getDevice, { params: { deviceId: c.id } })).windows, windows);
+  const nowhere = crypto.randomUUID() as CredentialId;
+  const missing = { ...own, change: { credentialId: nowhere } };
+  await refusedAs(
+    "validation",
+    admin.call(editDevices, { body: missing }),
+    "#/change/credentialId",
+  );
+  const many = Array.from({ length: 50 }, (_, n) => `many-${n}`);
+  const tooMany = { ...own, change: { addTags: many } };
+  await refusedAs("validation", admin.call(editDevices, { body: tooMany }), "#/change/addTags");
+  await refusedAs(
+    "validation",
+    admin.call(editDevices, { body: { ...own, change: {} } }),
+    "#/change",
+  );
 });
 
 Deno.test("a tag belongs to the tenant of its device", async () => {
