@@ -28,6 +28,7 @@ import { mountInventoryExport } from "./inventory/export_routes.ts";
 import { mountLeases } from "./jobs/lease_routes.ts";
 import { mountJobs } from "./jobs/routes.ts";
 import { mountMetrics } from "./metrics/routes.ts";
+import { mountOidc } from "./oidc/routes.ts";
 import { mountPermissions } from "./permissions/routes.ts";
 import { mountViewers } from "./permissions/viewer_routes.ts";
 import { mountPolicies } from "./policies/routes.ts";
@@ -71,6 +72,7 @@ function mountPeople(app: App, services: Services): void {
   mountSetup(app, services);
   mountSessions(app, services);
   mountSecondFactor(app, services);
+  mountOidc(app, services);
   mountApiTokens(app, services);
   mountUsers(app, services);
   mountSettings(app, services);

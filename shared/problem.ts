@@ -74,6 +74,11 @@ export const PROBLEMS = {
     "Password change required",
     "Log in with a browser and choose a new password: POST /api/v1/me/password, see /api/docs.",
   ],
+  "provider-away": [
+    503,
+    "OpenID provider away",
+    "Try again after the time in Retry-After; the control plane's log says what was wrong.",
+  ],
   "queue-full": [429, "Queue full", "Try again after the time in Retry-After."],
   "second-factor-enrolment-required": [
     403,
@@ -90,6 +95,11 @@ export const PROBLEMS = {
     401,
     "Setup link invalid",
     "Use the newest link that the control plane printed; it lives one hour.",
+  ],
+  "sign-in-refused": [
+    403,
+    "Sign-in refused",
+    "Begin again; if it stays so, ask an administrator, and mention the detail.",
   ],
   "too-large": [413, "Too large", "Send less."],
   "too-slow": [408, "Too slow", "Send the request again, faster."],

@@ -103,6 +103,22 @@ export interface RecoveryCodesTable {
   codeSha256: string;
 }
 
+export interface OidcIdentitiesTable {
+  issuer: string;
+  subject: string;
+  userId: UserId;
+  createdAt: Generated<Temporal.Instant>;
+}
+
+export interface OidcClientsTable {
+  issuer: string;
+  clientId: string;
+  kekId: string;
+  wrappedKey: Uint8Array;
+  nonce: Uint8Array;
+  ciphertext: Uint8Array;
+}
+
 export interface LoginFailuresTable {
   counter: string;
   failures: number;
@@ -873,6 +889,8 @@ export interface Database {
   sessions: SessionsTable;
   totpFactors: TotpFactorsTable;
   recoveryCodes: RecoveryCodesTable;
+  oidcIdentities: OidcIdentitiesTable;
+  oidcClients: OidcClientsTable;
   loginFailures: LoginFailuresTable;
   knownBrowsers: KnownBrowsersTable;
   apiTokens: ApiTokensTable;

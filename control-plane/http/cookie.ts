@@ -12,6 +12,9 @@ export interface SessionCookie {
   /** What the browser keeps of an earlier login, over a logout as well. */
   readBrowser(request: Request): string | undefined;
   setBrowser(secret: string, maxAgeSeconds: number): string;
+  /** What ties a sign-in at an OpenID provider to this browser. */
+  readOidc(request: Request): string | undefined;
+  setOidc(secret: string, maxAgeSeconds: number): string;
 }
 
 /** The cookie for an installation at `publicUrl`. `__Host-` binds it to this very host and needs TLS. */
@@ -19,6 +22,7 @@ export function sessionCookie(publicUrl: string): SessionCookie {
   const secure = publicUrl.startsWith("https:");
   const name = secure ? "__Host-rookery" : "rookery";
   const browser = `${name}-browser`;
+  const oidc = `${name}-oidc`;
   const flags = { path: "/", httpOnly: true, sameSite: "Lax", secure } as const;
   return {
     name,
@@ -26,6 +30,8 @@ export function sessionCookie(publicUrl: string): SessionCookie {
     set: (secret, maxAge) => serialize(name, secret, { ...flags, maxAge }),
     readBrowser: (request) => parse(request.headers.get("cookie") ?? "", browser)[browser],
     setBrowser: (secret, maxAge) => serialize(browser, secret, { ...flags, maxAge }),
+    readOidc: (request) => parse(request.headers.get("cookie") ?? "", oidc)[oidc],
+    setOidc: (secret, maxAge) => serialize(oidc, secret, { ...flags, maxAge }),
     clear: () => serialize(name, "", { ...flags, maxAge: 0 }),
   };
 }

@@ -14,6 +14,8 @@ const resolve = createRequire(import.meta.url).resolve;
 const FILES: readonly (readonly [path: string, file: URL, type: string])[] = [
   ["/setup", new URL("setup.html", PAGES), "text/html; charset=utf-8"],
   ["/setup/setup.js", new URL("setup.js", PAGES), "text/javascript; charset=utf-8"],
+  ["/login/oidc", new URL("oidc.html", PAGES), "text/html; charset=utf-8"],
+  ["/login/oidc.js", new URL("oidc.js", PAGES), "text/javascript; charset=utf-8"],
   ["/setup/page.css", new URL("page.css", PAGES), "text/css; charset=utf-8"],
   ["/api/docs", new URL("docs.html", PAGES), "text/html; charset=utf-8"],
   ["/api/docs/docs.js", new URL("docs.js", PAGES), "text/javascript; charset=utf-8"],
@@ -29,7 +31,7 @@ const FILES: readonly (readonly [path: string, file: URL, type: string])[] = [
   ],
 ];
 
-/** The few pages that the control plane serves without the web app: set-up, API documentation, problem types. */
+/** The few pages that the control plane serves without the web app: set-up, sign-in, API documentation, problem types. */
 export function mountPages(app: App): void {
   for (const [path, file, type] of FILES) {
     app.get(path, async (context) => pageReply(context, await Deno.readFile(file), type));

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 
 /** A new secret of 256 bits with a prefix that secret scanners and people recognise: `rkt_…`. */
-export function newSecret(prefix: "rks" | "rkt" | "rku" | "rkr" | "rkb"): string {
+export function newSecret(prefix: "rks" | "rkt" | "rku" | "rkr" | "rkb" | "rko"): string {
   const bytes = crypto.getRandomValues(new Uint8Array(32));
   return `${prefix}_${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
 }

@@ -16,6 +16,7 @@ export const WRAPPED_TABLES: readonly WrappedTable[] = [
     key: [["lease_id", "uuid"], ["sha256", "text"], ["upload_id", "text"], ["start_at", "integer"]],
   },
   { name: "totp_factors", key: [["user_id", "uuid"]] },
+  { name: "oidc_clients", key: [["issuer", "text"], ["client_id", "text"]] },
   { name: "import_secrets", key: [["import_id", "uuid"], ["credential_id", "uuid"]] },
 ];
 

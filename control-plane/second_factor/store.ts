@@ -14,8 +14,12 @@ export const hasSecondFactor = sql<boolean>`exists (
 export const isDemanded = sql<boolean>`(case ${inForce("security.second_factor")}
   when 'all' then true when 'administrators' then users.administrator else false end)`;
 
-/** Whether they have to enrol before they do anything else. */
-export const mustEnrol = sql<boolean>`(${isDemanded} and not ${hasSecondFactor})`;
+/**
+ * Whether they have to enrol before they do anything else. Who has no password signs in at an OpenID provider, whose affair a
+ * second factor is then.
+ */
+export const mustEnrol = sql<boolean>`(
+  ${isDemanded} and users.password_hash is not null and not ${hasSecondFactor})`;
 
 export function findFactor(
   db: Kysely<Database>,

@@ -51,7 +51,8 @@ export function mountPasswords(app: App, { db, passwords, settings }: UserServic
   route(app, demandPasswordChange, async ({ params: { userId } }, context) => {
     requireBrowserSession(context.caller);
     await inTransaction(db, async (tx) => {
-      await readManaged(tx, userId, context.caller);
+      const { passwordHash } = await readManaged(tx, userId, context.caller);
+      if (passwordHash === null) hasNoPassword();
       await demandNewPassword(tx, userId);
       const target = { kind: "user", id: userId };
       await writeAudit(tx, { actor: actorOf(context), action: "user.demand_password", target });
@@ -75,6 +76,13 @@ function refuseOwn(caller: UserCaller, userId: UserId): void {
   const detail =
     "This is for others. Your own: POST /api/v1/me/password or me/second-factor/removal.";
   throw new ProblemError("forbidden", detail);
+}
+
+function hasNoPassword(): never {
+  throw new ProblemError(
+    "conflict",
+    "This user has no password: they sign in at the OpenID provider.",
+  );
 }
 
 function hasNone(): never {

@@ -87,7 +87,8 @@ export interface NewUser {
   readonly displayName: string;
   readonly email?: string | null | undefined;
   readonly administrator: boolean;
-  readonly passwordHash: string;
+  /** None for whoever signs in at an OpenID provider. */
+  readonly passwordHash: string | null;
   readonly mustChangePassword?: boolean | undefined;
 }
 

@@ -18,6 +18,7 @@ import * as jobHistory from "./job_history.ts";
 import * as jobs from "./jobs.ts";
 import * as manyJobs from "./many_jobs.ts";
 import * as metrics from "./metrics.ts";
+import * as oidc from "./oidc.ts";
 import * as permissions from "./permissions.ts";
 import * as policies from "./policies.ts";
 import * as queue from "./queue.ts";
@@ -55,6 +56,7 @@ const NOUNS = {
   jobs,
   manyJobs,
   metrics,
+  oidc,
   permissions,
   policies,
   queue,

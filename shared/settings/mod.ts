@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { DEVICE_DEFAULTS, SITE_DEFAULTS } from "./inventory_defaults.ts";
 import { CREDENTIALS, JOBS } from "./jobs.ts";
+import { OIDC } from "./oidc.ts";
 import { OPERATIONS } from "./operations.ts";
 import { QUEUE } from "./queue.ts";
 import { RETENTION } from "./retention.ts";
@@ -13,6 +14,7 @@ import { SECURITY } from "./security.ts";
 /** By key, which is its category and its name: `security.session_hours`. */
 export const SETTINGS = {
   ...SECURITY,
+  ...OIDC,
   ...QUEUE,
   ...JOBS,
   ...CREDENTIALS,

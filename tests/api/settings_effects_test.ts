@@ -5,6 +5,7 @@ import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
 import { listAuditRows } from "@rookery/shared/api/audit.ts";
 import { getCredential } from "@rookery/shared/api/credentials.ts";
 import { getDevice } from "@rookery/shared/api/devices.ts";
+import { getLoginOptions } from "@rookery/shared/api/oidc.ts";
 import { getPolicy, listOccurrences } from "@rookery/shared/api/policies.ts";
 import { getQueue, updateQueue } from "@rookery/shared/api/queue.ts";
 import { previewRetention } from "@rookery/shared/api/retention.ts";
@@ -15,7 +16,12 @@ import { createUser } from "@rookery/shared/api/users.ts";
 import type { AnyEndpoint, CallInput, CallReply } from "@rookery/shared/endpoint.ts";
 import type { FailureCode } from "@rookery/shared/jobs/failure.ts";
 import { ProblemError } from "@rookery/shared/problem.ts";
-import { SETTING_KEYS, type SettingKey, type SettingValue } from "@rookery/shared/settings/mod.ts";
+import {
+  SETTING_KEYS,
+  type SettingChange,
+  type SettingKey,
+  type SettingValue,
+} from "@rookery/shared/settings/mod.ts";
 import { wantsNewKeys } from "../../control-plane/agents/key_store.ts";
 import { recordHeartbeat } from "../../control-plane/jobs/heartbeat.ts";
 import { sealAuditRows } from "../../control-plane/audit/seal_rows.ts";
@@ -38,6 +44,7 @@ import {
 import { frrConfiguration, makeReportingDevice, report } from "../support/backup_report.ts";
 import { ADMINISTRATOR, type Person, testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
+import { signIn, startOidcProvider, startSignIn } from "../support/oidc_provider.ts";
 import { setScene, tickAt } from "../support/policies.ts";
 import * as queue from "../support/queue.ts";
 
@@ -235,6 +242,62 @@ effect("security.second_factor", "says who must enrol before anything else", asy
   // Nobody but who has enrolled could take it back.
   await database.sql`delete from settings where name = 'security.second_factor'`;
 });
+
+effect("oidc.issuer", "says where people sign in, or that they do not", async ({ set }) => {
+  await using provider = await startOidcProvider(plane.publicUrl);
+  assert.deepEqual(await plane.call(getLoginOptions, {}), { oidc: false });
+  await set(provider.issuer);
+  assert.deepEqual(await plane.call(getLoginOptions, {}), { oidc: true });
+  assert.equal((await whereToSignIn()).origin, provider.issuer);
+});
+
+const ASKED = [
+  ["oidc.client_id", "client_id", "another"],
+  ["oidc.scopes", "scope", "openid groups"],
+] as const;
+
+for (const [key, parameter, value] of ASKED) {
+  effect(key, "is what the provider is asked with", async ({ admin, set }) => {
+    await using _provider = await provided(admin, {});
+    assert.notEqual((await whereToSignIn()).searchParams.get(parameter), value);
+    await set(value);
+    assert.equal((await whereToSignIn()).searchParams.get(parameter), value);
+    await atMaker(admin, resetSetting, { params: { key: "oidc.issuer" } });
+  });
+}
+
+effect("oidc.groups_claim", "says which claim lists the groups", async ({ admin, set }) => {
+  await using provider = await provided(admin, { "oidc.roles": "noc = Viewer" });
+  provider.people.set("teamed", { preferred_username: "teamed", teams: ["noc"] });
+  assert.equal((await signIn(plane, provider, "teamed")).status, 403);
+  await set("teams");
+  assert.equal((await signIn(plane, provider, "teamed")).status, 200);
+  await atMaker(admin, resetSetting, { params: { key: "oidc.roles" } });
+  await atMaker(admin, resetSetting, { params: { key: "oidc.issuer" } });
+});
+
+effect("oidc.roles", "says which role a group has", async ({ admin, set }) => {
+  await using provider = await provided(admin, {});
+  provider.people.set("grouped", { preferred_username: "grouped", groups: ["noc", "night"] });
+  assert.equal((await signIn(plane, provider, "grouped")).status, 403);
+  await set("noc = Viewer; night=Operator");
+  const reply = await signIn(plane, provider, "grouped");
+  assert.equal((await reply.json()).user.roleIds.length, 2);
+  await atMaker(admin, resetSetting, { params: { key: "oidc.issuer" } });
+});
+
+/** A provider that both replicas know. */
+async function provided(admin: Person, more: SettingChange) {
+  const provider = await startOidcProvider(plane.publicUrl);
+  const body = { "oidc.issuer": provider.issuer, ...more };
+  await atMaker(admin, updateSettings, { body });
+  await plane.services.settings.refresh();
+  return provider;
+}
+
+async function whereToSignIn(): Promise<URL> {
+  return new URL((await startSignIn(plane)).authorizationUrl);
+}
 
 const SITES = [
   ["site_defaults.host_key_policy", "hostKeyPolicy", "strict"],
