@@ -27,6 +27,7 @@ interface AppliedRow {
 
 /** The letters of "rookery" as a number: any does, but every Rookery must take the same. */
 const LOCK = "32210671678878329";
+const FOLDER = fileURLToPath(new URL("../../migrations", import.meta.url));
 const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/;
 
 /**
@@ -37,8 +38,7 @@ export async function migrate(
   sql: Sql,
   options: MigrateOptions = {},
 ): Promise<readonly string[]> {
-  const folder = options.folder ?? fileURLToPath(new URL("../../migrations", import.meta.url));
-  const migrations = await readMigrations(folder);
+  const migrations = await readMigrations(options.folder ?? FOLDER);
   const applied: string[] = [];
   for (const migration of migrations) {
     options.signal?.throwIfAborted();
@@ -47,6 +47,21 @@ export async function migrate(
     }
   }
   return applied;
+}
+
+/**
+ * Brings an empty database to where another one was, whose migrations `history` names, within one transaction: for whoever
+ * then fills it with what the other one held.
+ */
+export async function migrateAs(
+  tx: TransactionSql<Record<string, unknown>>,
+  history: readonly AppliedRow[],
+): Promise<void> {
+  const migrations = await readMigrations(FOLDER);
+  checkHistory(history, migrations);
+  for (const migration of migrations.slice(0, history.length)) {
+    await applyOnce(tx, { migration, migrations });
+  }
 }
 
 /** Reads and checks the files of a folder: numbered 0001, 0002 and so on without a gap or a double. */

@@ -153,7 +153,8 @@ export async function readEvidence(folder: string): Promise<Evidence> {
   };
 }
 
-async function readTables(folder: string): Promise<Tables> {
+/** Reads what `exportTables` wrote. */
+export async function readTables(folder: string): Promise<Tables> {
   const rows = <S extends z.ZodType>(name: string, schema: S) =>
     readLines(join(folder, "tables", `${name}.jsonl`), schema);
   return {
