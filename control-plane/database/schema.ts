@@ -852,7 +852,7 @@ export interface CurrentTextsTable {
 }
 
 export interface SearchLinesTable {
-  id: Generated<string>;
+  id: string;
   digest: Uint8Array;
   line: string;
 }

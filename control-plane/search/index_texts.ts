@@ -99,10 +99,13 @@ function linesOf(texts: readonly WaitingText[]) {
 
 async function addLines(tx: Transaction<Database>, texts: readonly WaitingText[]): Promise<void> {
   await sql`
-    insert into search_lines (digest, line)
-    select l.digest, min(l.line) from (${linesOf(texts)}) l
-    where not exists (select from search_lines k where k.digest = l.digest)
-    group by l.digest`.execute(tx);
+    insert into search_lines (id, digest, line)
+    select (select coalesce(max(id), 0) from search_lines) + row_number() over (), n.digest, n.line
+    from (
+      select l.digest, min(l.line) as line from (${linesOf(texts)}) l
+      where not exists (select from search_lines k where k.digest = l.digest)
+      group by l.digest
+    ) n`.execute(tx);
 }
 
 async function listLines(tx: Transaction<Database>, texts: readonly WaitingText[]): Promise<void> {
