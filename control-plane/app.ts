@@ -13,6 +13,7 @@ import { mountCredentials } from "./credentials/routes.ts";
 import { mountCredentialStates } from "./credentials/state_routes.ts";
 import { mountDeviceChanges } from "./devices/change_routes.ts";
 import { mountDevices } from "./devices/routes.ts";
+import { mountTags } from "./devices/tag_routes.ts";
 import { mountTagRules } from "./devices/tag_rule_routes.ts";
 import { mountHealth } from "./health/routes.ts";
 import { mountHostKeyLists } from "./host_keys/list_routes.ts";
@@ -89,6 +90,7 @@ function mountInventory(app: App, services: Services): void {
   mountCredentialStates(app, services);
   mountDevices(app, services);
   mountDeviceChanges(app, services);
+  mountTags(app, services);
   mountTagRules(app, services);
   mountInventoryExport(app, services);
   mountImports(app, services);

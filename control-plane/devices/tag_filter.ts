@@ -73,6 +73,12 @@ function idsOf(names: readonly string[], known: KnownTags): string[] {
   return [...new Set(names.flatMap((name) => known.get(name.toLowerCase())?.ids ?? []))];
 }
 
+/** Whether an expression names a tag; large and small letters make no difference. */
+export function namesTag(expression: string, name: string): boolean {
+  return namesOf(parseTagExpression(expression))
+    .some((named) => named.toLowerCase() === name.toLowerCase());
+}
+
 function namesOf(asked: TagCondition): readonly string[] {
   if ("not" in asked) return namesOf(asked.not);
   if ("tag" in asked) return [asked.tag];

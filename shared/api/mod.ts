@@ -30,6 +30,7 @@ import * as sessions from "./sessions.ts";
 import * as settings from "./settings.ts";
 import * as setup from "./setup.ts";
 import * as sites from "./sites.ts";
+import * as tagNames from "./tag_names.ts";
 import * as tagRules from "./tag_rules.ts";
 import * as tasks from "./tasks.ts";
 import * as tenants from "./tenants.ts";
@@ -68,6 +69,7 @@ const NOUNS = {
   settings,
   setup,
   sites,
+  tagNames,
   tagRules,
   tasks,
   tenants,

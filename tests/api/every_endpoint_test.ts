@@ -156,6 +156,7 @@ Deno.test("nothing is unforeseen: no request of this file was an internal error"
 
 /** Valid bodies for endpoints whose body has required fields, by endpoint. */
 const SAMPLES: Readonly<Record<string, unknown>> = {
+  renameTag: { name: "renamed" },
   updateTenant: { name: "Renamed" },
   moveDevice: { siteId: NIL },
   purgeDevice: { name: "gone" },

@@ -7,8 +7,10 @@ import {
   listDevices,
   updateDevice,
 } from "@rookery/shared/api/devices.ts";
+import { createPolicy, deletePolicy } from "@rookery/shared/api/policies.ts";
 import { createSite } from "@rookery/shared/api/sites.ts";
 import { createTenant } from "@rookery/shared/api/tenants.ts";
+import { deleteTag, listTags, renameTag } from "@rookery/shared/api/tag_names.ts";
 import {
   createTagRule,
   deleteTagRule,
@@ -261,6 +263,35 @@ Deno.test("editDevices() changes as many devices as were expected, or none, and 
     admin.call(editDevices, { body: { ...own, change: {} } }),
     "#/change",
   );
+});
+
+Deno.test("a tag is renamed on all its devices or deleted, unless a policy selects by it or a rule gives it", async () => {
+  const admin = await plane.administrator();
+  const siteId = await newSite("names");
+  const { id: deviceId } = await addTagged(siteId, ["first name", "other name"]);
+  const { items } = await admin.call(listTags, { query: { limit: 500 } });
+  const idOf = (name: string) => items.find((tag) => tag.name === name)?.id ?? assert.fail(name);
+  const params = { tagId: idOf("first name") };
+  const taken = admin.call(renameTag, { params, body: { name: "OTHER name" } });
+  await refusedAs("conflict", taken, "#/name");
+  const schedule = { kind: "daily" as const, time: "12:00" };
+  const selection = { siteIds: [siteId], tags: 'not "FIRST name"' };
+  const policy = { name: "by name", kind: "backup_config" as const, schedule, selection };
+  const { id: policyId } = await admin.call(createPolicy, { body: policy });
+  await refusedAs("in-use", admin.call(renameTag, { params, body: { name: "second name" } }));
+  await refusedAs("in-use", admin.call(deleteTag, { params }));
+  await admin.call(deletePolicy, { params: { policyId } });
+  const renamed = await admin.call(renameTag, { params, body: { name: "second name" } });
+  assert.equal(renamed.name, "second name");
+  const read = async () => (await admin.call(getDevice, { params: { deviceId } })).tags;
+  assert.deepEqual(await read(), ["other name", "second name"]);
+  const rule = { tag: "second name", name: "no-such-device" };
+  const { id: ruleId } = await admin.call(createTagRule, { body: rule });
+  await refusedAs("in-use", admin.call(deleteTag, { params }));
+  await admin.call(deleteTagRule, { params: { ruleId } });
+  await admin.call(deleteTag, { params });
+  assert.deepEqual(await read(), ["other name"]);
+  await refusedAs("not-found", admin.call(deleteTag, { params }));
 });
 
 Deno.test("a tag belongs to the tenant of its device", async () => {
