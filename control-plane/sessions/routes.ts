@@ -6,8 +6,6 @@ import {
   login,
   logout,
   revokeSession,
-  type Session,
-  SessionId,
 } from "@rookery/shared/api/sessions.ts";
 import type { UserId } from "@rookery/shared/ids.ts";
 import { ProblemError, refusedField } from "@rookery/shared/problem.ts";
@@ -23,6 +21,7 @@ import { type CodeLoginServices, mountCodeLogin } from "./code_routes.ts";
 import { checkNewPassword } from "../users/password_policy.ts";
 import { checkOwnPassword, checkPassword } from "./check_password.ts";
 import { awaitCode, openSession, setCookies, toFreshMe, toMe } from "./open_session.ts";
+import { sessionOf } from "./session_view.ts";
 import { deleteSession, deleteSessionsOf, selectSessions } from "./store.ts";
 
 export type SessionServices = CodeLoginServices;
@@ -65,18 +64,8 @@ function mountLogin(app: App, services: SessionServices): void {
 
 function mountOwnSessions(app: App, { db }: SessionServices): void {
   route(app, listSessions, async (_input, { caller }) => {
-    const { via } = caller;
     const rows = await selectSessions(db, caller.userId);
-    const items = rows.map((row): Session => ({
-      id: SessionId.parse(row.id),
-      current: via.kind === "session" && via.sessionId === row.id,
-      userAgent: row.userAgent,
-      address: row.address,
-      createdAt: row.createdAt.toString(),
-      lastUsedAt: row.lastUsedAt.toString(),
-      expiresAt: row.expiresAt.toString(),
-    }));
-    return { items };
+    return { items: rows.map((row) => sessionOf(row, caller)) };
   });
   route(app, revokeSession, async ({ params }, context) => {
     requireBrowserSession(context.caller);

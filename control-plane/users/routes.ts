@@ -22,6 +22,7 @@ import { applyChange, giveRoles, readManaged, refuseNoAdministrator } from "./ch
 import { checkNewPassword } from "./password_policy.ts";
 import type { Passwords } from "./passwords.ts";
 import { mountPasswords } from "./password_routes.ts";
+import { mountUserSessions } from "./session_routes.ts";
 import * as store from "./store.ts";
 
 export interface UserServices {
@@ -41,6 +42,7 @@ export function mountUsers(app: App, services: UserServices): void {
   route(app, getUser, async ({ params }) => store.toUser(await readUser(db, params.userId)));
   mountChanges(app, services);
   mountPasswords(app, services);
+  mountUserSessions(app, services);
 }
 
 function mountChanges(app: App, { db, passwords, settings }: UserServices): void {

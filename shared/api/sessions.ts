@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { endpoint } from "../endpoint.ts";
-import { id, Instant } from "../ids.ts";
+import { id, Instant, UserId } from "../ids.ts";
 import { Due, Permission } from "./access.ts";
 import { BROKEN_TEXT, isWhole, text } from "./page.ts";
 import { NewPassword, User } from "./users.ts";
@@ -87,4 +87,21 @@ export const revokeSession = endpoint({
   access: "session",
   summary: "End one of one's own sessions",
   params: z.strictObject({ sessionId: SessionId }),
+});
+
+export const listUserSessions = endpoint({
+  method: "GET",
+  path: "/api/v1/users/:userId/sessions",
+  access: "users:read",
+  summary: "List where a user is logged in",
+  params: z.strictObject({ userId: UserId }),
+  reply: z.object({ items: z.array(Session) }),
+});
+
+export const revokeUserSessions = endpoint({
+  method: "DELETE",
+  path: "/api/v1/users/:userId/sessions",
+  access: "users:write",
+  summary: "End every session of a user; they can log in again",
+  params: z.strictObject({ userId: UserId }),
 });

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { createApiToken } from "@rookery/shared/api/api_tokens.ts";
 import { listAuditRows } from "@rookery/shared/api/audit.ts";
 import { ENDPOINTS } from "@rookery/shared/api/mod.ts";
-import { changePassword, getMe, listSessions, logout } from "@rookery/shared/api/sessions.ts";
+import {
+  changePassword,
+  getMe,
+  listSessions,
+  listUserSessions,
+  logout,
+  revokeUserSessions,
+} from "@rookery/shared/api/sessions.ts";
 import {
   createUser,
   deleteUser,
@@ -303,6 +310,32 @@ Deno.test("nobody gives themselves a password without the old one, or one to who
   await refusedAs("forbidden", keeper.call(resetPassword, { params, body }));
   await refusedAs("forbidden", keeper.call(demandPasswordChange, { params }));
   assert.equal((await admin.call(getMe, {})).due, null);
+});
+
+Deno.test("an administrator sees where somebody is logged in and ends it all, unless they may do more", async () => {
+  const admin = await plane.administrator();
+  const actions = ["users:read" as const, "users:write" as const];
+  const person = await makePerson(plane, { name: "logged.in.twice", actions });
+  const second = await plane.logIn("logged.in.twice", password);
+  const params = { userId: person.userId };
+  const { items } = await admin.call(listUserSessions, { params });
+  assert.deepEqual(items.map(({ current, address }) => [current, address]), [
+    [false, "192.0.2.10"],
+    [false, "192.0.2.10"],
+  ]);
+  assert.deepEqual(
+    (await person.call(listUserSessions, { params })).items.map(({ current }) => current),
+    [false, true],
+  );
+  const stronger = { params: { userId: (await admin.call(getMe, {})).user.id } };
+  await refusedAs("forbidden", person.call(revokeUserSessions, stronger));
+  await admin.call(revokeUserSessions, { params });
+  for (const ended of [person, second]) await refusedAs("session-required", ended.call(getMe, {}));
+  await refusedAs("not-found", admin.call(listUserSessions, { params: { userId: NOBODY } }));
+  const { items: [audit] } = await admin.call(listAuditRows, {
+    query: { targetId: params.userId },
+  });
+  assert.equal(audit?.action, "user.revoke_sessions");
 });
 
 /** The endpoints for people that do not refuse this person because of what is due first. */
