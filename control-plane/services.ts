@@ -12,6 +12,7 @@ import type { TrustedProxies } from "./http/address.ts";
 import { type Log, logAbove } from "./http/log.ts";
 import { Overload } from "./http/overload.ts";
 import { ClaimFloors } from "./jobs/claim_floor.ts";
+import { Ticks } from "./jobs/ticks.ts";
 import { Wakeups } from "./jobs/wakeups.ts";
 import type { KeyRing } from "./keys/key_ring.ts";
 import { ReplicaMetrics } from "./metrics/replica_metrics.ts";
@@ -31,6 +32,7 @@ export interface Services extends AgentServices, StreamServices {
   readonly cookie: SessionCookie;
   readonly trustedProxies: TrustedProxies;
   readonly metrics: ReplicaMetrics;
+  readonly ticks: Ticks;
 }
 
 export interface ServiceOptions {
@@ -90,6 +92,7 @@ export async function startServices(
     ...(given.streamTimes ? { streamTimes: given.streamTimes } : {}),
     callerNow: (caller) => callerNow(db, caller),
     settings,
+    ticks: new Ticks(),
     throttle: new LoginThrottle(),
     cookie: sessionCookie(config.publicUrl),
     async [Symbol.asyncDispose]() {

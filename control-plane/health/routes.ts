@@ -4,6 +4,7 @@ import { ProblemError } from "@rookery/shared/problem.ts";
 import type { ConnectedDatabase } from "../database/connect.ts";
 import type { App } from "../http/app_type.ts";
 import { route } from "../http/route.ts";
+import type { Ticks } from "../jobs/ticks.ts";
 import type { KeyRing } from "../keys/key_ring.ts";
 
 /** Longer than any healthy database takes, shorter than what probes wait. */
@@ -12,6 +13,7 @@ const RETRY_SECONDS = 5;
 
 export interface HealthServices extends Pick<ConnectedDatabase, "db"> {
   readonly keyRing: KeyRing;
+  readonly ticks: Ticks;
 }
 
 /** Probes for whoever keeps the process running. */
@@ -32,7 +34,16 @@ export function mountHealth(app: App, services: HealthServices): void {
     }
     // Throws while this replica's keys are out of date: it could grant nothing.
     void services.keyRing.signing;
+    refuseLate(services.ticks);
     return { status: "ready" };
+  });
+}
+
+/** Its requests may be answered still, and nothing would come of them in time. */
+function refuseLate({ late }: Ticks): void {
+  if (late.length === 0) return;
+  throw new ProblemError("overloaded", `The upkeep of this replica is late: ${late.join(", ")}.`, {
+    retryAfterSeconds: RETRY_SECONDS,
   });
 }
 

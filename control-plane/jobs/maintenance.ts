@@ -22,12 +22,15 @@ import { putOffUntouchable } from "./device_windows.ts";
 import { endExpired } from "./end_expired.ts";
 import { endQuarantined } from "./end_quarantined.ts";
 import { reapLeases } from "./reap.ts";
+import type { Ticks } from "./ticks.ts";
 
 const REAP_MS = 2_000;
 const HINTS_MS = 2_000;
 const POLICIES_MS = 2_000;
 const SETTINGS_MS = 1_000;
 const SEAL_MS = 10_000;
+/** A tick that has not ended well for so long, and three of its turns, makes the replica not ready. */
+const LATE_MS = 120_000;
 const SEARCH_MS = 1_000;
 const HOUSEKEEPING_MS = 3_600_000;
 /** Tables that are partitioned by week, and how many weeks are made ahead. */
@@ -36,6 +39,7 @@ const WEEKS_AHEAD = 4;
 
 export interface MaintenanceServices extends SealServices, TextServices {
   readonly settings: LiveSettings;
+  readonly ticks: Ticks;
 }
 
 /** Runs the upkeep of the queue, and of what is over, until `signal`; every replica does, and twice is as good as once. */
@@ -43,13 +47,16 @@ export async function runMaintenance(
   services: MaintenanceServices,
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
+  const { log } = services;
+  const watched = (name: string, run: () => Promise<void>, everyMs: number) =>
+    repeat(watch(services, { name, run, everyMs, signal }), { everyMs, signal, log });
   await Promise.all([
-    repeat(() => reap(services), { everyMs: REAP_MS, signal, log: services.log }),
-    repeat(() => followHints(services), { everyMs: HINTS_MS, signal, log: services.log }),
-    repeat(() => decideRuns(services), { everyMs: POLICIES_MS, signal, log: services.log }),
+    watched("reaping leases", () => reap(services), REAP_MS),
+    watched("following change hints", () => followHints(services), HINTS_MS),
+    watched("deciding runs", () => decideRuns(services), POLICIES_MS),
     repeat(() => makeRuns(services, signal), { everyMs: POLICIES_MS, signal, log: services.log }),
-    repeat(() => readAgain(services), { everyMs: SETTINGS_MS, signal, log: services.log }),
-    repeat(() => seal(services), { everyMs: SEAL_MS, signal, log: services.log }),
+    watched("reading settings", () => readAgain(services), SETTINGS_MS),
+    watched("sealing the audit log", () => seal(services), SEAL_MS),
     repeat(() => makeSearchable(services, signal), {
       everyMs: SEARCH_MS,
       signal,
@@ -127,6 +134,24 @@ export async function makePartitions(db: Kysely<Database>): Promise<void> {
   for (const table of PARTITIONED) {
     await sql`select ensure_weekly_partitions(${table}, ${WEEKS_AHEAD})`.execute(db);
   }
+}
+
+/** Tells the readiness probe of each run that ends well. Long work of many steps is not watched: it may take its time. */
+function watch(
+  { ticks }: MaintenanceServices,
+  { name, run, everyMs, signal }: {
+    readonly name: string;
+    readonly run: () => Promise<void>;
+    readonly everyMs: number;
+    readonly signal: AbortSignal;
+  },
+): () => Promise<void> {
+  ticks.begin(name, LATE_MS + 3 * everyMs);
+  signal.addEventListener("abort", () => ticks.stop(name), { once: true });
+  return async () => {
+    await run();
+    ticks.note(name);
+  };
 }
 
 /** A failure of one run is logged and the next one tries again: the database may be away for a moment. */

@@ -13,6 +13,7 @@ export const getReadiness = endpoint({
   method: "GET",
   path: "/readyz",
   access: "public",
-  summary: "Say whether the database answers and is migrated; 503 while it is not",
+  summary:
+    "Say whether the database answers, is migrated, and the upkeep is in time; 503 otherwise",
   reply: z.object({ status: z.literal("ready") }),
 });

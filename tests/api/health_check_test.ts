@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readConfig } from "../../control-plane/config.ts";
 import { readinessUrl } from "../../control-plane/health_check.ts";
+import { runMaintenance } from "../../control-plane/jobs/maintenance.ts";
+import { Ticks } from "../../control-plane/jobs/ticks.ts";
 import { testControlPlane } from "../support/control_plane.ts";
 import { testDatabase } from "../support/database.ts";
 import { skipUnless } from "../support/skip.ts";
@@ -55,6 +57,36 @@ Deno.test("the health check passes while the control plane is ready, and fails w
     assert.equal(await healthCheck(env), 0);
   }
   assert.equal(await healthCheck({ ROOKERY_LISTEN: `0.0.0.0:${port}`, ...PUBLIC }), 1);
+});
+
+Deno.test("/readyz fails while a part of the upkeep is late, names it, and recovers", async () => {
+  const { ticks } = plane.services;
+  const ready = () => plane.fetch("/readyz");
+  ticks.begin("reaping leases", -1);
+  const late = await ready();
+  assert.equal(late.status, 503);
+  assert.match((await late.json()).detail, /upkeep of this replica is late: reaping leases\.$/);
+  ticks.begin("reaping leases", 60_000);
+  const inTime = await ready();
+  assert.deepEqual([inTime.status, await inTime.json()], [200, { status: "ready" }]);
+  ticks.stop("reaping leases");
+});
+
+Deno.test("runMaintenance() tells the readiness probe of what it does, and stops", async () => {
+  const began: string[] = [];
+  const ticks = new Ticks();
+  const begin = ticks.begin.bind(ticks);
+  ticks.begin = (name, lateMs) => {
+    began.push(name);
+    begin(name, lateMs > 0 ? -1 : lateMs);
+  };
+  const upkeep = new AbortController();
+  const running = runMaintenance({ ...plane.services, ticks }, { signal: upkeep.signal });
+  assert.ok(began.includes("reaping leases") && began.includes("sealing the audit log"));
+  assert.deepEqual(ticks.late, began);
+  upkeep.abort();
+  assert.deepEqual(ticks.late, []);
+  await running;
 });
 
 Deno.test("the health check fails while the control plane is not ready", async () => {
