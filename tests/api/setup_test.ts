@@ -148,7 +148,7 @@ Deno.test("the page behind the link loads nothing from elsewhere and runs no inl
 async function runRecovery(name: string) {
   const program = new URL("../../control-plane/admin_recover.ts", import.meta.url).pathname;
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", program, name],
+    args: ["run", "-A", "--cached-only", program, name],
     env: { DATABASE_URL: database.url, ROOKERY_PUBLIC_URL: plane.publicUrl, NO_COLOR: "1" },
   }).output();
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
