@@ -26,6 +26,7 @@ export const SYSTEM = [
   "tests/fleet/agent_program_test.ts",
   "tests/fleet/agent_unit_test.ts",
   "tests/fleet/spool_disk_test.ts",
+  "tests/fleet/own_backup_test.ts",
 ];
 
 /** Begun first, each in an isolate of its own, so that none of them is what the run waits for in the end. */
@@ -57,16 +58,18 @@ export interface GroupOptions {
   readonly parts: readonly Part[];
   /** Shuffles the files of each folder, the same way for the same seed. Default: by name, backwards. */
   readonly seed?: number | undefined;
+  /** Only what lies below these folders, of whatever part. */
+  readonly within?: readonly string[] | undefined;
 }
 
 /** Writes a module for each group of these parts below `folder`; returns what `deno test` is to be given, in this order. */
 export async function groupTests(
   root: string,
-  { folder, parts, seed }: GroupOptions,
+  { folder, parts, seed, within }: GroupOptions,
 ): Promise<readonly string[]> {
   // Folders in this order: tests take longer than unit tests, which fill what is left of the time.
   const sorted = (await listTests(root)).sort().reverse()
-    .filter((file) => parts.includes(partOf(file)));
+    .filter((file) => within ? isWithin(file, within) : parts.includes(partOf(file)));
   const files = seed === undefined ? sorted : shuffleInFolders(sorted, seed);
   const alone = [...LONGEST, ...SYSTEM, ...ALONE].filter((file) => files.includes(file));
   const groups = [
@@ -92,6 +95,10 @@ function shuffleInFolders(files: readonly string[], seed: number): readonly stri
     ranked.filter(({ file }) => dirname(file) === folder)
       .sort((one, other) => one.rank - other.rank).map(({ file }) => file)
   );
+}
+
+function isWithin(file: string, folders: readonly string[]): boolean {
+  return folders.some((folder) => file.startsWith(join(folder, "/")));
 }
 
 function partOf(file: string): Part {

@@ -2,7 +2,8 @@
  * `deno task test [arguments of deno test]`, `deno task test:system`, `deno task test:tools`: gives all test files one database
  * server, counts skipped tests by reason, and fails the run when anything is left behind: a database, a process, a temporary file.
  */
-import { dirname, join } from "node:path";
+import { statSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
 import process from "node:process";
 import { makeSeed } from "./cluster_seed.ts";
 import { groupTests, type Part } from "./group_tests.ts";
@@ -151,6 +152,11 @@ async function runWithServer(run: Run, interrupts: Interrupts): Promise<Outcome>
   return { code, left };
 }
 
+/** Of this tree. */
+function isFolder(arg: string): boolean {
+  return !isAbsolute(arg) && statSync(arg, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
 /** Says it, so that a run that failed can be run again in the same order. */
 function readSeed(): number | undefined {
   const shuffle = Deno.args.map((arg) => SHUFFLE.exec(arg)).find(Boolean);
@@ -171,8 +177,11 @@ async function runDenoTest(
   );
   const parts = Deno.args.map((arg) => PARTS[arg]).find(Boolean) ?? ["product"];
   const seed = readSeed();
-  const asked = given.every((arg) => GROUPED_WITH.test(arg))
-    ? [...given, ...await groupTests(Deno.cwd(), { folder: run.groups, parts, seed })]
+  const folders = given.filter(isFolder);
+  const others = given.filter((arg) => !isFolder(arg));
+  const within = folders.length > 0 ? folders : undefined;
+  const asked = others.every((arg) => GROUPED_WITH.test(arg))
+    ? [...others, ...await groupTests(Deno.cwd(), { folder: run.groups, parts, seed, within })]
     : given;
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", UNCHECKED, INSTALLED, "--parallel", `--junit-path=${run.junit}`, ...asked],

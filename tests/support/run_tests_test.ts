@@ -182,6 +182,10 @@ Deno.test("run_tests runs the tests of Rookery, and by a flag those of its progr
   assert.deepEqual(await ranWith(), ["agent/a_test.ts", "tests/api/b_test.ts"]);
   assert.deepEqual(await ranWith("--tools"), ["tests/bench/c_test.ts"]);
   assert.deepEqual(await ranWith("--system"), [restart]);
+  assert.deepEqual(await ranWith("./tests/fleet", "tests/bench/"), [
+    "tests/bench/c_test.ts",
+    restart,
+  ]);
   assert.deepEqual(await ranWith("--whole"), files.filter((file) => !file.includes("bench")));
 });
 
