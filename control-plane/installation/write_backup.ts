@@ -8,8 +8,12 @@ import { tablesInOrder } from "./tables.ts";
  */
 export async function writeBackup(sql: Sql, path: string): Promise<ArchiveHead> {
   const draft = `${path}.part`;
+  using file = await Deno.open(draft, { write: true, createNew: true, mode: 0o600 })
+    .catch((cause) =>
+      refuseExisting(draft, cause, " Another backup writes it, or was killed: then remove it.")
+    );
+  // From here on it is ours, to be removed however this ends; another backup's is not.
   try {
-    using file = await Deno.open(draft, { write: true, createNew: true, mode: 0o600 });
     const head = await sql.begin("isolation level repeatable read read only", async (tx) => {
       const head = await readHead(tx);
       const tables = (await tablesInOrder(tx)).map(({ table, columns }) => ({
@@ -24,14 +28,16 @@ export async function writeBackup(sql: Sql, path: string): Promise<ArchiveHead> 
       return head;
     });
     await file.sync();
-    await Deno.link(draft, path);
+    await Deno.link(draft, path).catch((cause) => refuseExisting(path, cause));
     return head;
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
-    throw new Error(`Cannot write ${path}: there is such a file, or ${draft}, already`, { cause });
   } finally {
-    await Deno.remove(draft).catch(() => {});
+    await Deno.remove(draft);
   }
+}
+
+function refuseExisting(path: string, cause: unknown, remedy = ""): never {
+  if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
+  throw new Error(`Cannot write ${path}: there is such a file already.${remedy}`, { cause });
 }
 
 type Tx = Parameters<typeof tablesInOrder>[0];

@@ -142,6 +142,13 @@ Deno.test("restoreBackup() takes agents back to the time of the backup: they go 
   const head = await writeBackup(database.sql, path);
   assert.equal(((await Deno.stat(path)).mode ?? 0) & 0o077, 0);
   await assert.rejects(writeBackup(database.sql, path), /there is such a file/);
+  const other = `${path}.other`;
+  await Deno.writeTextFile(`${other}.part`, "of a backup that is under way");
+  await assert.rejects(
+    writeBackup(database.sql, other),
+    /\.part: there is such a file.* remove it/,
+  );
+  assert.equal(await Deno.readTextFile(`${other}.part`), "of a backup that is under way");
 
   // What is lost: the five that are held and the five that wait are done, and a hundred more.
   const [lost = assert.fail(), ...rest] = held;
