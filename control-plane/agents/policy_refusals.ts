@@ -23,7 +23,7 @@ export async function alarmPolicyRefusal(
   { siteId, deviceId, jobId, agentId }: PolicyRefusal,
   failure: Failure,
 ): Promise<void> {
-  await lockDeviceStatus(tx, { siteId, deviceId });
+  await lockDeviceStatus(tx, { deviceId });
   const known = await tx.selectFrom("deviceStatus").select(["failureCode", "failureDetail"])
     .where("deviceId", "=", deviceId).executeTakeFirst();
   if (known?.failureCode === failure.code && known.failureDetail === failure.detail) return;

@@ -22,7 +22,7 @@ export interface Decision {
  */
 export async function decideRevision(tx: Transaction<Database>, made: Decision): Promise<void> {
   const { revision: { id, siteId, deviceId, capture, platform }, decision, text } = made;
-  await lockDeviceStatus(tx, { siteId, deviceId });
+  await lockDeviceStatus(tx, { deviceId });
   const lastSeenAt = await markDecided(tx, made);
   if (decision === "reject" || text === null) return;
   const current = await findCurrent(tx, { deviceId, capture });

@@ -14,35 +14,22 @@ export interface StatusOf {
 }
 
 /**
- * Locks the device's status, making it if needed: two results of one device, or a result and a decision about
+ * Locks the device's status, which each device has: two results of one device, or a result and a decision about
  * its quarantine, come one after the other. Last in the lock order (… open_jobs, done, device_status).
  * Gives the time by the database's clock, read while the lock is held, so that times of one device rise.
  */
 export async function lockDeviceStatus(
   tx: Transaction<Database>,
-  { siteId, deviceId }: StatusOf,
+  { deviceId }: Pick<StatusOf, "deviceId">,
 ): Promise<Temporal.Instant> {
-  // It is there, but for the first attempt on a device.
-  const at = await lockRow(tx, deviceId);
-  if (at) return at;
-  await tx.insertInto("deviceStatus").values({ siteId, deviceId })
-    .onConflict((conflict) => conflict.column("deviceId").doNothing()).execute();
-  const made = await lockRow(tx, deviceId);
-  if (!made) throw new Error("Cannot lock the status of a device");
-  return made;
-}
-
-/** The clock is read above the lock in the plan, and so behind it. */
-async function lockRow(
-  tx: Transaction<Database>,
-  deviceId: DeviceId,
-): Promise<Temporal.Instant | undefined> {
+  // The clock is read above the lock in the plan, and so behind it.
   const { rows: [row] } = await sql<{ at: Temporal.Instant }>`
     with locked as materialized (
       select from device_status where device_id = ${deviceId} for update
     )
     select clock_timestamp() as at from locked`.execute(tx);
-  return row?.at;
+  if (!row) throw new Error("Cannot lock the status of a device: there is no such device");
+  return row.at;
 }
 
 /** A backup that was stored, as far as it concerns the status. */

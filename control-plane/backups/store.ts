@@ -149,7 +149,7 @@ export async function selectBackups(
   return await query.orderBy("id", "desc").limit(limit).execute();
 }
 
-/** The status of a device; undefined before its first attempt. */
+/** The status of a device, which it has from the start; undefined when the device is gone. */
 export async function selectDeviceStatus(
   db: Kysely<Database>,
   deviceId: DeviceId,

@@ -21,7 +21,7 @@ export const backupWork: KindWork = {
   noteFailure: (tx, failed) => recordFailedBackup(tx, failed),
 
   async noteUnrun(tx, { siteId, deviceId, failure }) {
-    const at = await lockDeviceStatus(tx, { siteId, deviceId });
+    const at = await lockDeviceStatus(tx, { deviceId });
     await writeFailedStatus(tx, { siteId, deviceId, at, failure });
   },
 };
