@@ -1,5 +1,6 @@
 import { type Expression, type RawBuilder, sql, type SqlBool } from "kysely";
 import type { AuditFilter } from "@rookery/shared/api/audit.ts";
+import { escapeLike } from "../database/like.ts";
 
 /** What `audit_rows_text` is an index of. */
 const TEXT = sql`(actor_name || ' ' || action || ' ' || target_id || ' ' || address || ' '
@@ -29,8 +30,4 @@ export function rowMatches(filter: AuditFilter): Expression<SqlBool> {
   if (from !== undefined) parts.push(sql`at >= ${from}::timestamptz`);
   if (until !== undefined) parts.push(sql`at < ${until}::timestamptz`);
   return sql<SqlBool>`(${sql.join(parts, sql` and `)})`;
-}
-
-function escapeLike(text: string): string {
-  return text.replaceAll(/[\\%_]/g, (character) => `\\${character}`);
 }

@@ -1,6 +1,7 @@
 import { type Kysely, type RawBuilder, sql, type SqlBool } from "kysely";
 import type { BackupStatus } from "@rookery/shared/api/devices.ts";
 import type { DeviceId, SiteId, TenantId } from "@rookery/shared/ids.ts";
+import { escapeLike } from "../database/like.ts";
 import type { Database } from "../database/schema.ts";
 import { findTags, hasKnownTags } from "./tag_filter.ts";
 
@@ -66,7 +67,7 @@ const LEAST_WITHIN = 3;
 /** First as the index devices_text has it, which takes some characters for others; then as it is. */
 function containsText(text: string): RawBuilder<SqlBool> {
   const begin = [...text].length < LEAST_WITHIN ? "%\n" : "%";
-  const pattern = sql`lower(${`${begin}${text.replaceAll(/[\\%_]/g, "\\$&")}%`}::text)`;
+  const pattern = sql`lower(${`${begin}${escapeLike(text)}%`}::text)`;
   const lines = sql`device_lines(devices.name, devices.host, devices.notes)`;
   return sql<SqlBool>`(as_letters(${lines}) like as_letters(${pattern})
     and ${lines} like ${pattern})`;
@@ -89,8 +90,7 @@ function hasFacts(
 
 /** As the function as_like: a parameter shows the planner where the pattern begins. */
 function asLike(pattern: string): string {
-  return pattern.toLowerCase().replaceAll(/[\\%_]/g, "\\$&").replaceAll("*", "%")
-    .replaceAll("?", "_");
+  return escapeLike(pattern.toLowerCase()).replaceAll("*", "%").replaceAll("?", "_");
 }
 
 /** Its own index has the order of the devices, too: the page begins where that of the devices does. */

@@ -1,5 +1,6 @@
 import { type RawBuilder, sql, type SqlBool } from "kysely";
 import type { DeviceId, SiteId } from "@rookery/shared/ids.ts";
+import { escapeLike } from "../database/like.ts";
 import { hasTags } from "../devices/tag_filter.ts";
 import { isVisible, type Scope } from "../permissions/scope.ts";
 
@@ -34,7 +35,7 @@ export function matches(
       ? sql<SqlBool>`${line} ~* ${pattern}::text`
       : sql<SqlBool>`${line} ~ ${pattern}::text`;
   }
-  const like = `%${text.replace(/[\\%_]/g, "\\$&")}%`;
+  const like = `%${escapeLike(text)}%`;
   return ignoreCase
     ? sql<SqlBool>`${line} ilike ${like}::text`
     : sql<SqlBool>`${line} like ${like}::text`;
