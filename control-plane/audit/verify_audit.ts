@@ -4,35 +4,24 @@
  */
 import { parseArgs } from "node:util";
 import { readConfig } from "../config.ts";
-import { connectDatabase } from "../database/connect.ts";
-import { hasCluster } from "../database/data_folder.ts";
-import { useEmbeddedPostgres } from "../database/embedded.ts";
+import { openInstallation } from "../database/open_installation.ts";
 import { loadKeyRing } from "../keys/key_ring.ts";
+import { runCommand } from "../run_command.ts";
 import { type CheckCursor, checkHistory } from "./check_history.ts";
 import type { CheckServices } from "./check_segment.ts";
 import { readIssuer } from "./seal_rows.ts";
 
-async function main(): Promise<number> {
+async function main(): Promise<void> {
   const { values: { head } } = parseArgs({ options: { head: { type: "string" } } });
   const { databaseUrl, dataDir, keyFile } = readConfig(Deno.env.toObject());
-  // Starting the embedded PostgreSQL would make one, in a folder that may just be mistyped.
-  if (databaseUrl === undefined && !await hasCluster(`${dataDir}/postgres`)) {
-    throw new Error(
-      `Cannot verify: there is no installation in ROOKERY_DATA="${dataDir}". Name its data folder`,
-    );
-  }
-  await using embedded = databaseUrl === undefined
-    ? await useEmbeddedPostgres({ dataDir })
-    : undefined;
-  await using database = connectDatabase(databaseUrl ?? embedded?.connection ?? "", {
-    poolSize: 1,
-  });
+  await using database = await openInstallation({ databaseUrl, dataDir }, "Cannot verify");
   const keyRing = await loadKeyRing(keyFile, { create: false });
   const { db } = database;
-  return await verify({ db, keyRing, issuer: await readIssuer(db) }, {
+  const wrong = await verify({ db, keyRing, issuer: await readIssuer(db) }, {
     head: head === undefined ? null : (await Deno.readTextFile(head)).trim(),
-    say: (line) => say(Deno.stdout, line),
+    say,
   });
+  if (wrong > 0) Deno.exitCode = 1;
 }
 
 /** Says all that is wrong, line by line; returns how many things are. */
@@ -59,15 +48,8 @@ export async function verify(
   return wrong;
 }
 
-async function say(stream: typeof Deno.stdout, text: string): Promise<void> {
-  await stream.write(new TextEncoder().encode(`${text}\n`));
+async function say(text: string): Promise<void> {
+  await Deno.stdout.write(new TextEncoder().encode(`${text}\n`));
 }
 
-if (import.meta.main) {
-  try {
-    Deno.exitCode = await main() === 0 ? 0 : 1;
-  } catch (error) {
-    await say(Deno.stderr, error instanceof Error ? error.message : String(error));
-    Deno.exitCode = 1;
-  }
-}
+if (import.meta.main) await runCommand(main);

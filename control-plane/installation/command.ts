@@ -35,15 +35,3 @@ export async function readOrder(use: "to" | "from"): Promise<Order> {
   }
   return { file, keys: { file: keys, passphrase }, config };
 }
-
-/** Runs a command and says how it ended. */
-export async function runCommand(main: () => Promise<string>): Promise<void> {
-  const say = (stream: typeof Deno.stdout, text: string) =>
-    stream.write(new TextEncoder().encode(`${text}\n`));
-  try {
-    await say(Deno.stdout, await main());
-  } catch (error) {
-    await say(Deno.stderr, error instanceof Error ? error.message : String(error));
-    Deno.exitCode = 1;
-  }
-}

@@ -1,12 +1,12 @@
 /** `deno task restore --from FILE [--keys FILE]`: fills an empty database, while no control plane runs on it. */
 import { dirname } from "node:path";
-import { connectDatabase } from "../database/connect.ts";
-import { useEmbeddedPostgres } from "../database/embedded.ts";
 import { migrate } from "../database/migrate.ts";
+import { openPlace } from "../database/open_installation.ts";
 import { type KeyFile, KeyFileError, readExistingKeyFile } from "../keys/key_file.ts";
 import { openKeyRing } from "../keys/key_ring.ts";
 import { flushFolder, writeDraft } from "../keys/write_key_file.ts";
-import { type Order, readOrder, runCommand } from "./command.ts";
+import { runCommand } from "../run_command.ts";
+import { type Order, readOrder } from "./command.ts";
 import { restoreBackup } from "./restore_backup.ts";
 import { openKeys } from "./sealed_keys.ts";
 
@@ -15,12 +15,7 @@ async function main(): Promise<string> {
   const { databaseUrl, dataDir, keyFile } = order.config;
   const keys = await readKeys(order);
   const { fingerprints: { derivation } } = await openKeyRing(keys);
-  await using embedded = databaseUrl === undefined
-    ? await useEmbeddedPostgres({ dataDir })
-    : undefined;
-  await using database = connectDatabase(databaseUrl ?? embedded?.connection ?? "", {
-    poolSize: 1,
-  });
+  await using database = await openPlace({ databaseUrl, dataDir });
   await using draft = order.keys && await draftKeys(keyFile, keys);
   const { head, incarnation } = await restoreBackup(database, order.file, {
     check: (fingerprints) => refuseOtherKeys(fingerprints, derivation),

@@ -3,9 +3,8 @@
  * one; see `ROTATE_USAGE`.
  */
 import { readConfig } from "../config.ts";
-import { connectDatabase, type ConnectedDatabase } from "../database/connect.ts";
-import { hasCluster } from "../database/data_folder.ts";
-import { useEmbeddedPostgres } from "../database/embedded.ts";
+import type { ConnectedDatabase } from "../database/connect.ts";
+import { openInstallation } from "../database/open_installation.ts";
 import { holdingKeys, readCurrentKeys } from "./change_keys.ts";
 import { describeKeys } from "./describe_keys.ts";
 import { repairKeys } from "./repair_keys.ts";
@@ -15,18 +14,7 @@ import { rotateKeys, type RotatePlace } from "./rotate_steps.ts";
 async function main(command: RotateCommand): Promise<string> {
   if (command.do === "help") return ROTATE_USAGE.trimEnd();
   const { databaseUrl, dataDir, keyFile } = readConfig(Deno.env.toObject());
-  // Starting the embedded PostgreSQL would make one, in a folder that may just be mistyped.
-  if (databaseUrl === undefined && !await hasCluster(`${dataDir}/postgres`)) {
-    throw new Error(
-      `Cannot rotate: there is no installation in ROOKERY_DATA="${dataDir}". Name its data folder`,
-    );
-  }
-  await using embedded = databaseUrl === undefined
-    ? await useEmbeddedPostgres({ dataDir })
-    : undefined;
-  await using database = connectDatabase(databaseUrl ?? embedded?.connection ?? "", {
-    poolSize: 1,
-  });
+  await using database = await openInstallation({ databaseUrl, dataDir }, "Cannot rotate");
   return await holdingKeys(database, () => obey(command, { database, keyFile }));
 }
 
